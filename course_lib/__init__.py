@@ -1,0 +1,57 @@
+"""Biblioteca del curso «¿Cuándo conviene el ajuste fino?».
+
+Importar este paquete es instantáneo: torch y transformers se cargan solo dentro de las
+funciones que los necesitan.
+"""
+
+import os
+from pathlib import Path
+
+__all__ = ["__version__", "data_path", "output_path"]
+
+__version__ = "0.1.0"
+
+_PACKAGE = Path(__file__).resolve().parent
+# Instalado desde una rueda, los datos viajan dentro del paquete; en el repositorio están al lado.
+# El orden importa: junto a un paquete instalado puede haber una carpeta `data` que no es nuestra.
+_DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
+
+
+def data_path(*parts: str) -> Path:
+    """Devuelve la ruta de un archivo o carpeta de los datos del curso.
+
+    Args:
+        parts: tramos de la ruta dentro de `data/`; ninguno da la carpeta misma.
+
+    Returns:
+        La ruta absoluta, que existe.
+
+    Raises:
+        FileNotFoundError: si los datos no contienen esa ruta.
+
+    >>> data_path("mundo", "paises.csv").name
+    'paises.csv'
+    """
+    root = next((folder for folder in _DATA_FOLDERS if folder.is_dir()), _DATA_FOLDERS[-1])
+    path = root.joinpath(*parts)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No se encuentra {path}, que forma parte de los datos del curso: "
+            "descarga de nuevo el repositorio o reinstala el paquete «curso-ajuste-fino»."
+        )
+    return path
+
+
+def output_path(*parts: str) -> Path:
+    """La ruta de un archivo de los que producen las lecciones, en una carpeta que ya existe.
+
+    Es `salida/`, al lado de `notebooks/`, o la que diga la variable de entorno `CURSO_SALIDA`.
+
+    Args:
+        parts: tramos de la ruta dentro de la carpeta de salida; las intermedias se crean.
+    """
+    here = Path.cwd()
+    default = (here.parent if here.name == "notebooks" else here) / "salida"
+    path = Path(os.environ.get("CURSO_SALIDA") or default).joinpath(*parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,167 @@
+"""Hablar con un modelo: una respuesta, una conversación, el bucle y el widget.
+
+El bucle y el widget aceptan cualquier función de texto a texto: sirven igual para tu modelo.
+"""
+
+from collections.abc import Callable, Sequence
+
+from course_lib.encoding import original_prompt
+from course_lib.evaluation import first_turn, generate
+
+GOODBYES = ("salir", "exit", "quit")
+
+Prompt = Callable[..., list[int]]  # (tokenizer, messages) → ids, como `original_prompt`
+
+
+def reply(
+    model, tokenizer, text: str, prompt: Prompt = original_prompt, max_new_tokens: int = 40
+) -> str:
+    """La respuesta del modelo a un texto suelto, sin azar: siempre el token más probable.
+
+    Args:
+        prompt: la función que monta los ids: `original_prompt` o `chat_prompt`.
+        max_new_tokens: tokens nuevos como mucho, sin contar la petición.
+    """
+    return Conversation(model, tokenizer, prompt, max_new_tokens=max_new_tokens).say(text)
+
+
+class Conversation:
+    """Una charla con memoria acotada: recuerda los últimos `max_turns` intercambios.
+
+    Args:
+        max_turns: cuántos pares de pregunta y respuesta anteriores ve el modelo.
+
+    Raises:
+        ValueError: si `max_turns` es negativo.
+    """
+
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        prompt: Prompt = original_prompt,
+        max_turns: int = 3,
+        max_new_tokens: int = 40,
+    ):
+        if max_turns < 0:
+            raise ValueError(
+                f"max_turns={max_turns} no puede ser negativo: usa 0 para no recordar."
+            )
+        self.model, self.tokenizer, self.prompt = model, tokenizer, prompt
+        self.max_turns, self.max_new_tokens = max_turns, max_new_tokens
+        self.history: list[dict[str, str]] = []
+
+    def say(self, text: str) -> str:
+        """Dice `text`, guarda el intercambio en `history` y devuelve la respuesta.
+
+        Raises:
+            ValueError: si el texto está vacío o no cabe en el modelo.
+        """
+        if not text.strip():
+            raise ValueError("No has escrito nada: escribe una frase.")
+        ask = {"role": "user", "content": text.strip()}
+        past = self.history[-2 * self.max_turns :] if self.max_turns else []
+        room = self.model.config.max_position_embeddings - self.max_new_tokens
+        while len(ids := self.prompt(self.tokenizer, [*past, ask])) > room and past:
+            past = past[2:]  # lo más viejo se olvida antes que cortar la pregunta
+        if len(ids) > room:
+            raise ValueError(
+                f"El texto ocupa {len(ids)} tokens y al modelo le caben {room} antes de contestar: "
+                "acórtalo."
+            )
+        answer = first_turn(generate(self.model, self.tokenizer, [ids], self.max_new_tokens)[0])
+        self.history += [ask, {"role": "assistant", "content": answer}]
+        return answer
+
+
+def chat_loop(
+    respond: Callable[[str], str],
+    read: Callable[[str], str] = input,
+    write: Callable[[str], None] = print,
+) -> None:
+    """El bucle de charla: pide, contesta y se despide con `salir`, `exit`, `quit`, Ctrl-C o fin.
+
+    Args:
+        respond: cualquier función de texto a texto; si lanza `ValueError`, se dice y se sigue.
+        read: de dónde vienen las frases.
+        write: adónde van las respuestas.
+    """
+    while True:
+        try:
+            text = read("Tú: ").strip()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if text.lower() in GOODBYES:
+            break
+        if not text:
+            continue
+        try:
+            write(f"Bot: {respond(text)}")
+        except ValueError as error:
+            write(f"({error})")
+        except KeyboardInterrupt:
+            break
+    write("Hasta luego.")
+
+
+def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa Enviar."):
+    """Un chat dentro del cuaderno, hecho con ipywidgets (7 u 8).
+
+    Donde no hay quien lo dibuje (una página, una terminal) se ve en su lugar una frase que lo dice.
+
+    Args:
+        respond: cualquier función de texto a texto.
+        greeting: lo que se lee antes de empezar.
+
+    Returns:
+        El widget, listo para ser la última línea de una celda. `widget.ask(texto)` habla por él.
+    """
+    import html
+
+    import ipywidgets as widgets
+
+    lines: list[str] = [f"<i>{html.escape(greeting)}</i>"]
+    screen = widgets.HTML(lines[0])
+    box = widgets.Text(placeholder="Tú: ", continuous_update=False)
+    button = widgets.Button(description="Enviar")
+
+    def ask(text: str) -> None:
+        if not text.strip():
+            return
+        try:
+            answer = respond(text)
+        except ValueError as error:
+            answer = f"({error})"
+        lines.append(f"<b>Tú:</b> {html.escape(text)}<br><b>Bot:</b> {html.escape(answer)}")
+        screen.value = "<br>".join(lines)
+
+    def send(_) -> None:
+        text, box.value = box.value, ""
+        ask(text)
+
+    button.on_click(send)
+    box.observe(lambda change: send(change) if change["new"] else None, names="value")
+    chat = widgets.VBox([screen, widgets.HBox([box, button])])
+    chat.ask = ask
+    _set_plain_text(
+        chat, "Aquí no se puede dibujar el chat: ábrelo en JupyterLab o en Colab, o usa chat_loop."
+    )
+    return chat
+
+
+def _set_plain_text(widget, text: str) -> None:
+    """Pone lo que se lee donde nadie dibuja el widget: ipywidgets enseñaría su código."""
+    from IPython.display import display
+
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    data = {"text/plain": text, "application/vnd.jupyter.widget-view+json": view}
+    if hasattr(widget, "_repr_mimebundle_"):  # ipywidgets 8
+        widget._repr_mimebundle_ = lambda **_: data
+    else:  # ipywidgets 7
+        widget._ipython_display_ = lambda **_: display(data, raw=True)
+
+
+def transcript(history: Sequence[dict[str, str]]) -> str:
+    """La charla en texto, un turno por línea."""
+    names = {"user": "Tú", "assistant": "Bot"}
+    return "\n".join(f"{names[m['role']]}: {m['content']}" for m in history)

@@ -1,0 +1,161 @@
+"""La orden `curso`: ejecuta las lecciones y rehace lo que el repositorio trae hecho."""
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib import __version__, data_path, lessons
+
+# argparse habla inglés y pide sus frases a `argparse._`; estas son las que ve quien se equivoca.
+_SPANISH = {
+    "usage: ": "uso: ",
+    "options": "opciones",
+    "positional arguments": "argumentos",
+    "show this help message and exit": "muestra esta ayuda y termina",
+    "%(prog)s: error: %(message)s\n": "%(prog)s: %(message)s\n",
+    "unrecognized arguments: %s": "no se reconoce: %s",
+    "the following arguments are required: %s": "falta: %s",
+    "expected one argument": "falta su valor",
+    "argument %(argument_name)s: %(message)s": "%(argument_name)s: %(message)s",
+    "invalid %(type)s value: %(value)r": "%(value)r no es un número entero válido",
+    "invalid choice: %(value)r (choose from %(choices)s)": "%(value)r no vale; hay %(choices)s",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Punto de entrada de la orden `curso`.
+
+    Args:
+        argv: los argumentos sin el nombre del programa; por omisión, los de la línea de órdenes.
+
+    Returns:
+        0 si todo fue bien, 1 si una lección falló, 2 si el error es de quien llama, 130 si se
+        interrumpió.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("Interrumpido.", file=sys.stderr)
+        return 130
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("CURSO_DEPURAR"):
+            raise
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    argparse._ = lambda text: _SPANISH.get(text, text)
+    parser = argparse.ArgumentParser(
+        prog="curso",
+        description="Ejecuta las lecciones del curso y rehace sus datos y su minimodelo.",
+        epilog="Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"curso {__version__}",
+        help="muestra la versión y termina",
+    )
+    commands = parser.add_subparsers(title="órdenes", required=True, metavar="ORDEN")
+
+    run = _add_command(commands, "ejecutar", _run_lessons, "ejecuta las lecciones")
+    run.add_argument("lecciones", nargs="*", help="números o nombres; por omisión, todas")
+    run.add_argument("--salida", type=Path, metavar="CARPETA", help="por omisión, salida/")
+    run.add_argument(
+        "--guardar",
+        action="store_true",
+        help="actualiza además los cuadernos de notebooks/ con sus salidas",
+    )
+
+    train = _add_command(commands, "preentrenar", _pretrain, "preentrena el minimodelo desde cero")
+    train.add_argument(
+        "--salida", type=Path, metavar="CARPETA", help="por omisión, salida/minimodelo"
+    )
+    train.add_argument("--pasos", type=int, metavar="N", help="por omisión, los de la receta")
+    train.add_argument("--semilla", type=int, default=0, metavar="N", help="por omisión, 0")
+    train.add_argument(
+        "--desde-cero", action="store_true", help="no continúa un entrenamiento interrumpido"
+    )
+
+    _add_command(commands, "ficha", _write_card, "mide el minimodelo y escribe su ficha")
+
+    talk = _add_command(
+        commands, "dialogos", _write_dialogues, "rehace los diálogos de CharlaDiaria"
+    )
+    talk.add_argument(
+        "--salida", type=Path, metavar="CARPETA", help="por omisión, data/charladiaria"
+    )
+    return parser
+
+
+def _add_command(commands, name, function, summary) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+    parser.set_defaults(run=function)
+    return parser
+
+
+def _run_lessons(arguments) -> int:
+    paths = lessons.find_notebooks(arguments.lecciones)
+    output_dir = (arguments.salida or lessons.course_root() / "salida").resolve()
+    start = time.time()
+    runs = lessons.run_notebooks(paths, output_dir, save_in_place=arguments.guardar)
+
+    width = max(len(run.name) for run in runs)
+    print()
+    for run in runs:
+        print(f"{run.name:<{width}}  {run.seconds:6.1f} s  {'falló' if run.error else 'bien'}")
+    memory = lessons.peak_memory_gib()
+    total = f"{'total':<{width}}  {sum(run.seconds for run in runs):6.1f} s"
+    print(total if memory is None else f"{total}  memoria máxima: {memory:.1f} GiB")
+
+    rows = lessons.read_scoreboard(since=start)
+    if rows:
+        evaluation = importlib.import_module("course_lib.evaluation")
+        print(f"\n{evaluation.format_scoreboard(rows)}")
+    print(f"\nLos cuadernos ejecutados y sus páginas HTML están en {output_dir}")
+    print(f"Empieza por {runs[0].html}")
+    if runs[-1].error:
+        pending = len(paths) - len(runs)
+        print(f"\n{runs[-1].error}", file=sys.stderr)
+        if pending:
+            print(f"Lecciones que quedan sin ejecutar: {pending}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _pretrain(arguments) -> int:
+    from course_lib import pretraining
+
+    directory = arguments.salida or lessons.course_root() / "salida" / "minimodelo"
+    options = {} if arguments.pasos is None else {"steps": arguments.pasos}
+    pretraining.pretrain(
+        directory, seed=arguments.semilla, resume=not arguments.desde_cero, **options
+    )
+    print(f"El minimodelo está en {directory}")
+    return 0
+
+
+def _write_card(arguments) -> int:
+    from course_lib import pretraining
+
+    print(f"La ficha está en {pretraining.write_model_card()}")
+    return 0
+
+
+def _write_dialogues(arguments) -> int:
+    from course_lib import scenes
+
+    directory = arguments.salida or data_path("charladiaria")
+    scenes.write_charladiaria(directory)
+    print(f"Los diálogos están en {directory}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,229 @@
+"""¿Por qué peldaño empezar? De lo que le falta al modelo y lo que tienes, un consejo con razones.
+
+`advise` es una función pura: las mismas necesidades dan siempre el mismo consejo. Cada razón dice
+qué criterio la disparó y de dónde sale. Los umbrales son puntos de partida de este curso, no
+hechos: tu evaluación manda sobre ellos.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from course_lib import decision_criteria as criteria
+from course_lib.decision_criteria import NAMES, SOURCES, Lack, Rung, Source
+
+# Puntos de partida, no hechos.
+FEW_SHOT_EXAMPLES = 3
+LORA_EXAMPLES, LORA_HOURS = 500, 1.0
+FULL_EXAMPLES, FULL_HOURS = 10_000, 20.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Lo que hace falta saber para aconsejar.
+
+    Args:
+        lacks: qué le falta al modelo: un `Lack` o su texto.
+        has_evaluation: hay un conjunto de evaluación con el que puntuar cada intento.
+        tried: peldaños ya probados que no bastaron.
+        cost_critical: el coste o la espera de cada respuesta deciden.
+        private: los datos no pueden salir de casa.
+        examples: ejemplos revisados de lo que se quiere, en pares de petición y respuesta.
+        gpu_hours: horas de GPU que se pueden pagar.
+        maintained: hay quien vuelva a evaluar y a entrenar cuando algo cambie.
+
+    Raises:
+        ValueError: si un valor no es de los admitidos.
+    """
+
+    lacks: Lack
+    has_evaluation: bool = False
+    tried: Sequence[Rung] = ()
+    cost_critical: bool = False
+    private: bool = False
+    examples: int = 0
+    gpu_hours: float = 0.0
+    maintained: bool = False
+
+    def __post_init__(self):
+        if self.lacks not in list(Lack):
+            options = ", ".join(f"«{lack}»" for lack in Lack)
+            raise ValueError(f"lacks={self.lacks!r} no vale: elige entre {options}.")
+        for name in ("has_evaluation", "cost_critical", "private", "maintained"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} no vale: escribe True o False.")
+        if type(self.examples) is not int or self.examples < 0:
+            raise ValueError(f"examples={self.examples!r} no vale: da un entero desde 0.")
+        if type(self.gpu_hours) not in (int, float) or not 0 <= self.gpu_hours < math.inf:
+            raise ValueError(f"gpu_hours={self.gpu_hours!r} no vale: da las horas, desde 0.")
+        sequence = isinstance(self.tried, list | tuple | set | frozenset)
+        if not sequence or any(rung not in list(Rung) for rung in self.tried):
+            raise ValueError(f"tried={self.tried!r} no vale: da una tupla como (Rung.PROMPT,).")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Una razón: el criterio que la disparó, lo que dice y su fuente; sin fuente es del curso."""
+
+    criterion: str
+    text: str
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """El consejo: por dónde empezar y por qué.
+
+    `then` son los peldaños posibles que vendrían después, `changes` lo que daría otro consejo y
+    `measures` lo que hay que medir para saber si basta.
+    """
+
+    rung: Rung
+    then: tuple[Rung, ...]
+    reasons: tuple[Reason, ...]
+    warnings: tuple[str, ...]
+    changes: tuple[str, ...]
+    measures: tuple[str, ...]
+
+
+def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
+    """Lo que falta hoy para que `rung` sea posible; vacío si lo es.
+
+    >>> obstacles(Needs(Lack.STYLE_OR_FORMAT), Rung.FEW_SHOT)
+    ('al menos 3 ejemplos revisados (hay 0)',)
+    """
+    examples, hours = {
+        Rung.FEW_SHOT: (FEW_SHOT_EXAMPLES, 0),
+        Rung.LORA: (LORA_EXAMPLES, LORA_HOURS),
+        Rung.FULL: (FULL_EXAMPLES, FULL_HOURS),
+    }.get(rung, (0, 0))
+    missing = []
+    if needs.examples < examples:
+        missing.append(f"al menos {examples} ejemplos revisados (hay {needs.examples})")
+    if needs.gpu_hours < hours:
+        missing.append(f"{hours:g} h de GPU o más (hay {needs.gpu_hours:g})")
+    if rung >= Rung.LORA and not needs.has_evaluation:
+        missing.append("un conjunto de evaluación")
+    if rung >= Rung.LORA and not needs.maintained:
+        missing.append("alguien que lo mantenga")
+    if rung == Rung.FULL and Rung.LORA not in needs.tried:
+        missing.append("haber probado antes LoRA")
+    return tuple(missing)
+
+
+def advise(needs: Needs) -> Advice:
+    """Aconseja el primer peldaño que probar, con sus razones y lo que cambiaría el consejo.
+
+    Se sube por el camino de lo que falta, saltando los peldaños imposibles y los ya probados. Si el
+    coste decide y LoRA es posible, se saltan también los que pagan instrucciones y ejemplos en cada
+    respuesta. Si no queda ninguno, el consejo es volver sobre el último posible.
+    """
+    lack = Lack(needs.lacks)
+    path = criteria.PATHS[lack]
+    possible = [rung for rung in path if not obstacles(needs, rung)]
+    cheap = needs.cost_critical and Rung.LORA in possible
+    skipped = {*needs.tried, *((Rung.FEW_SHOT, Rung.TUNED_MODEL) if cheap else ())}
+    left = [rung for rung in possible if rung not in skipped]
+    first = left[0] if left else possible[-1]
+
+    reasons = [(f"falta {lack}" if lack != Lack.UNKNOWN else "no se sabe qué falta", reason)
+               for reason in criteria.LACK_REASONS[lack]]  # fmt: skip
+    reasons += [("cada respuesta cuenta", reason) for reason in criteria.COST_REASONS if cheap]
+    reasons += [("este peldaño", reason) for reason in criteria.RUNG_REASONS[first]]
+    reasons += [("los datos no salen", criteria.PRIVACY_REASON)] if needs.private else []
+
+    warnings = [
+        (not needs.has_evaluation, criteria.NO_EVALUATION),
+        (needs.tried and not needs.has_evaluation, criteria.TRIED_BLINDLY),
+        (not left, criteria.EXHAUSTED),
+        (lack == Lack.CHANGING_KNOWLEDGE and not needs.maintained, criteria.NO_KEEPER),
+    ]
+    blocked = [rung for rung in path if rung > first and obstacles(needs, rung)]
+    changes = [f"Para {NAMES[r]} falta: {'; '.join(obstacles(needs, r))}." for r in blocked]
+    if Rung.LORA in path and not needs.cost_critical and first < Rung.LORA:
+        changes.append(criteria.IF_COST_WERE_CRITICAL)
+    return Advice(
+        rung=first,
+        then=tuple(left[1:]),
+        reasons=tuple(Reason(why, text, SOURCES.get(key)) for why, (text, key) in reasons),
+        warnings=tuple(text for fires, text in warnings if fires),
+        changes=(*changes, criteria.OTHER_LACK[lack]),
+        measures=(
+            *criteria.MEASURES[lack],
+            *((criteria.COST_MEASURE,) if needs.cost_critical else ()),
+            *(criteria.TRAINING_MEASURES if first >= Rung.LORA else ()),
+        ),
+    )
+
+
+def format_advice(advice: Advice) -> str:
+    """El consejo en Markdown, con los enlaces de sus fuentes."""
+
+    def item(reason: Reason) -> str:
+        origin = "criterio del curso"
+        if reason.source:
+            origin = f"[{reason.source.authors}, {reason.source.year}]({reason.source.url})"
+        return f"**{reason.criterion[0].upper()}{reason.criterion[1:]}**: {reason.text} ({origin})"
+
+    lines = [f"**Empieza por: {NAMES[advice.rung]}.**"]
+    if advice.then:
+        lines[0] += f" Si no basta: {', luego '.join(NAMES[rung] for rung in advice.then)}."
+    lines += [f"> **Aviso.** {warning}" for warning in advice.warnings]
+    for title, items in (
+        ("Por qué", [item(reason) for reason in advice.reasons]),
+        ("Qué cambiaría el consejo", advice.changes),
+        ("Qué medir", advice.measures),
+    ):
+        lines.append(f"*{title}*\n\n" + "\n".join(f"- {text}" for text in items))
+    return "\n\n".join(lines)
+
+
+def decision_form():
+    """El formulario del consejero, con ipywidgets (7 u 8): cambia el consejo al tocar un control.
+
+    Returns:
+        Un `VBox`; `form.needs()` da lo marcado, y `form.controls`, los controles por su nombre.
+    """
+    import ipywidgets as widgets
+    from nbconvert.filters import markdown2html
+
+    wide = {"style": {"description_width": "11em"}, "layout": widgets.Layout(width="34em")}
+    steps = [(NAMES[rung].replace("*", ""), rung) for rung in Rung]
+    controls = {
+        "lacks": widgets.Dropdown(options=list(Lack), description="Al modelo le falta", **wide),
+        "examples": widgets.BoundedIntText(max=10**9, description="Ejemplos revisados", **wide),
+        "gpu_hours": widgets.BoundedFloatText(max=1e9, description="Horas de GPU", **wide),
+        "tried": widgets.SelectMultiple(options=steps, description="Ya probado", rows=6, **wide),
+    }
+    for name, text in (
+        ("has_evaluation", "Tengo un conjunto de evaluación"),
+        ("cost_critical", "El coste o la espera de cada respuesta deciden"),
+        ("private", "Los datos no pueden salir"),
+        ("maintained", "Alguien lo mantendrá"),
+    ):
+        controls[name] = widgets.Checkbox(description=text, indent=False)
+    screen = widgets.HTML()
+
+    def needs() -> Needs:
+        return Needs(**{name: control.value for name, control in controls.items()})
+
+    def update(_=None) -> None:
+        screen.value = markdown2html(format_advice(advise(needs())))
+
+    for control in controls.values():
+        control.observe(update, names="value")
+    update()
+    form = widgets.VBox([*controls.values(), screen])
+    form.needs, form.controls = needs, controls
+    return form
+
+
+def decision_widget() -> None:
+    """Enseña el formulario; donde no hay quien lo dibuje se lee en su lugar un consejo en texto."""
+    from IPython.display import display
+
+    form = decision_form()
+    plain = "Aquí va un formulario, que funciona con el cuaderno en marcha. Sin tocarlo dice:\n\n"
+    view = {"version_major": 2, "version_minor": 0, "model_id": form.model_id}
+    text = plain + format_advice(advise(form.needs()))
+    display({"text/plain": text, "application/vnd.jupyter.widget-view+json": view}, raw=True)

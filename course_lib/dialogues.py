@@ -1,0 +1,288 @@
+"""Diálogos: de un archivo a parejas de entrenamiento, sin perder nada en silencio.
+
+Acepta el esquema de DailyDialog (`dialog`, `act`, `emotion`) y listas de mensajes con papeles
+(`messages`, con `role` y `content`), en `.jsonl` (un diálogo por línea) o en `.json` (una lista).
+"""
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib import data_path
+
+MAX_LINE_BYTES = 10_000_000
+ROLES = ("system", "user", "assistant")
+_MARKER = re.compile(r"<\|\w+\|>")  # <|user|>, <|bot|>, <|endoftext|>…
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Un diálogo: sus turnos en orden y, si el archivo los trae, actos, emociones y papeles.
+
+    `acts` y `emotions` siguen la numeración de DailyDialog (Li et al., 2017, arXiv:1710.03957);
+    `source` es «archivo:línea», para poder señalarlo.
+    """
+
+    turns: tuple[str, ...]
+    acts: tuple[int, ...] | None = None
+    emotions: tuple[int, ...] | None = None
+    roles: tuple[str, ...] | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Lo que alguien dijo y lo que le respondieron; `dialogue` es el número de su diálogo."""
+
+    user: str
+    reply: str
+    dialogue: int
+
+
+def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> list[Dialogue]:
+    """Lee los diálogos de un archivo `.jsonl` o `.json`, los tuyos o los de otro.
+
+    Un archivo que no se entiende es un error. Un diálogo que se entiende pero no sirve (un solo
+    turno, un turno vacío o con un marcador dentro) se salta, y `report` recibe una frase que dice
+    cuántos son, dónde están y qué hacer.
+
+    Args:
+        path: el archivo, en UTF-8.
+        report: adónde van los avisos; por defecto se imprimen.
+
+    Raises:
+        FileNotFoundError: si el archivo no existe.
+        ValueError: si no es UTF-8 o JSON, le falta un campo, un tipo no es el debido, una línea es
+            gigantesca o no queda ningún diálogo; el mensaje dice la línea y cómo arreglarla.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No existe el archivo «{path}»: revisa la ruta y el nombre.")
+    if path.suffix not in (".jsonl", ".json"):
+        raise ValueError(f"«{path}» no acaba en .jsonl ni en .json: cambia el formato o el nombre.")
+
+    dialogues: list[Dialogue] = []
+    noticed: dict[str, list[int]] = {}
+    for number, record in _records(path):
+        where = f"{path}, {'línea' if path.suffix == '.jsonl' else 'diálogo'} {number}"
+        dialogue, annotated = _parse(record, where)
+        if problem := _problem(dialogue):
+            noticed.setdefault(problem, []).append(number)
+            continue
+        dialogues.append(dialogue)
+        if not annotated:
+            noticed.setdefault(_UNEVEN, []).append(number)
+        if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
+            noticed.setdefault(_UNPAIRED, []).append(number)
+
+    unit = "líneas" if path.suffix == ".jsonl" else "diálogos"
+    for problem, numbers in noticed.items():
+        shown = ", ".join(map(str, numbers[:8])) + (" y más" if len(numbers) > 8 else "")
+        report(f"{path.name}: {problem}: {len(numbers)} ({unit} {shown}).")
+    if not dialogues:
+        raise ValueError(
+            f"«{path}» no deja ningún diálogo que usar: hacen falta diálogos de dos turnos o más."
+        )
+    return dialogues
+
+
+def shipped_dialogues(part: str = "train") -> list[Dialogue]:
+    """Los diálogos de CharlaDiaria que vienen con el curso.
+
+    Args:
+        part: «train», «validation» o «test».
+
+    Raises:
+        ValueError: si la parte no es ninguna de las tres.
+    """
+    if part not in ("train", "validation", "test"):
+        raise ValueError(
+            f"CharlaDiaria no tiene la parte «{part}»: elige «train», «validation» o «test»."
+        )
+    return read_dialogues(data_path("charladiaria", f"{part}.jsonl"))
+
+
+def to_pairs(dialogues: Iterable[Dialogue]) -> list[Pair]:
+    """Parejas de turnos seguidos: cada turno y su respuesta. Con papeles, de usuario a asistente.
+
+    >>> to_pairs([Dialogue(("Hola.", "¡Hola!", "¿Qué tal?"))])[1]
+    Pair(user='¡Hola!', reply='¿Qué tal?', dialogue=0)
+    """
+    return [
+        Pair(dialogue.turns[i], dialogue.turns[i + 1], index)
+        for index, dialogue in enumerate(dialogues)
+        for i in range(len(dialogue.turns) - 1)
+        if dialogue.roles is None or dialogue.roles[i : i + 2] == ("user", "assistant")
+    ]
+
+
+def split_dialogues(
+    dialogues: Sequence[Dialogue], test_fraction: float = 0.1, seed: int = 0
+) -> tuple[list[Dialogue], list[Dialogue]]:
+    """Reparte diálogos enteros, nunca parejas, entre entrenamiento y prueba.
+
+    Los diálogos idénticos van siempre al mismo lado: si no, la prueba los habría visto.
+
+    Raises:
+        ValueError: si alguno de los dos lados quedaría vacío.
+    """
+    groups: dict[tuple[str, ...], list[Dialogue]] = {}
+    for dialogue in dialogues:
+        groups.setdefault(dialogue.turns, []).append(dialogue)
+    order = list(groups)
+    random.Random(seed).shuffle(order)
+    cut = round(len(order) * test_fraction)
+    if not 0 < cut < len(order):
+        raise ValueError(
+            f"Con {len(order)} diálogos distintos y test_fraction={test_fraction} una de las "
+            "partes queda vacía: reúne más diálogos o cambia la fracción."
+        )
+    test, train = order[:cut], order[cut:]
+    return [d for t in train for d in groups[t]], [d for t in test for d in groups[t]]
+
+
+# --- Por dentro ----------------------------------------------------------------------------------
+
+_UNEVEN = (
+    "«act» o «emotion» no son listas de enteros tan largas como «dialog»; "
+    "el diálogo se queda, sin esas anotaciones"
+)
+_UNPAIRED = (
+    "con mensajes que no dan pareja (de sistema, dos seguidos del mismo papel o sin contestar); "
+    "el diálogo se queda, y ellos no se usan"
+)
+
+
+def _records(path: Path) -> Iterator[tuple[int, object]]:
+    """Los objetos JSON del archivo, cada uno con su número (de línea, o de orden en un .json)."""
+    if path.suffix == ".json":
+        data = path.read_bytes()
+        records = _loads(data, path) if data.strip() else []
+        if not isinstance(records, list):
+            raise ValueError(
+                f"{path}: un .json debe ser una lista de diálogos, y es {_type(records)}: "
+                "enciérralo entre corchetes o usa .jsonl, con un diálogo por línea."
+            )
+        yield from enumerate(records, 1)
+        return
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError(
+                    f"{path}, línea {number}: pasa de {MAX_LINE_BYTES // 1_000_000} MB, demasiado "
+                    "para un diálogo: ¿falta el salto de línea entre uno y otro?"
+                )
+            if line.strip():
+                yield number, _loads(line, path, number)
+
+
+def _loads(data: bytes, path: Path, first_line: int = 1) -> object:
+    """Descifra JSON en UTF-8, que empieza en esa línea del archivo, o dice por qué no puede."""
+    try:
+        return json.loads(data.decode("utf-8-sig").rstrip())
+    except UnicodeDecodeError as error:
+        line = first_line + data.count(b"\n", 0, error.start)
+        raise ValueError(
+            f"{path}, línea {line}: no está en UTF-8: guarda el archivo como UTF-8."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}, línea {first_line + error.lineno - 1}, columna {error.colno}: el JSON está "
+            f"roto ({error.msg}): revisa comas, comillas y llaves."
+        ) from error
+    except RecursionError as error:
+        raise ValueError(
+            f"{path}, línea {first_line}: el JSON está anidado sin fin: un diálogo es una lista."
+        ) from error
+    except ValueError as error:  # el único que queda: json no lee enteros de miles de cifras
+        raise ValueError(
+            f"{path}, línea {first_line}: hay un número de miles de cifras: quítalo."
+        ) from error
+
+
+def _parse(record: object, where: str) -> tuple[Dialogue, bool]:
+    """Convierte un objeto JSON en `Dialogue`; el booleano dice si sus anotaciones casan."""
+    if isinstance(record, list):
+        record = {"messages": record}
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: se esperaba un objeto JSON, y hay {_type(record)}.")
+    if "messages" in record:
+        return _parse_messages(record["messages"], where), True
+    if "dialog" not in record:
+        raise ValueError(
+            f"{where}: falta el campo «dialog» (lista de turnos) o «messages» (lista de mensajes "
+            f"con «role» y «content»); hay {', '.join(f'«{k}»' for k in record) or 'nada'}."
+        )
+    turns = record["dialog"]
+    if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+        raise ValueError(f"{where}: «dialog» debe ser una lista de textos, y no lo es: revísala.")
+    notes = {key: record[key] for key in ("act", "emotion") if record.get(key) is not None}
+    fits = all(
+        isinstance(values, list)
+        and len(values) == len(turns)
+        and all(type(v) is int for v in values)
+        for values in notes.values()
+    )
+    if not fits:
+        notes = {}
+    acts, emotions = (tuple(notes[k]) if k in notes else None for k in ("act", "emotion"))
+    stripped = tuple(turn.strip() for turn in turns)
+    return Dialogue(stripped, acts, emotions, source=where), fits
+
+
+def _parse_messages(messages: object, where: str) -> Dialogue:
+    """Convierte una lista de mensajes con papeles en `Dialogue`."""
+    if not isinstance(messages, list):
+        raise ValueError(f"{where}: «messages» debe ser una lista, y es {_type(messages)}.")
+    for i, message in enumerate(messages, 1):
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            raise ValueError(f"{where}, mensaje {i}: debe llevar «role» y «content».")
+        if message["role"] not in ROLES:
+            raise ValueError(
+                f"{where}, mensaje {i}: el papel «{message['role']}» no existe: "
+                f"usa {', '.join(f'«{r}»' for r in ROLES)}."
+            )
+        if not isinstance(message["content"], str):
+            raise ValueError(
+                f"{where}, mensaje {i}: «content» debe ser texto, y es {_type(message['content'])}."
+            )
+    return Dialogue(
+        turns=tuple(message["content"].strip() for message in messages),
+        roles=tuple(message["role"] for message in messages),
+        source=where,
+    )
+
+
+def _problem(dialogue: Dialogue) -> str | None:
+    """Por qué un diálogo bien formado no sirve para entrenar, o `None` si sirve."""
+    turns = dialogue.turns
+    if len(turns) < 2:
+        return "saltados por tener menos de dos turnos (sin respuesta no hay pareja)"
+    if not all(turns):
+        return "saltados por tener un turno vacío (complétalo o quita el diálogo)"
+    if any(_MARKER.search(turn) for turn in turns):
+        return "saltados por llevar un marcador como «<|user|>» en un turno (deja solo el texto)"
+    if any("\ud800" <= c <= "\udfff" for turn in turns for c in turn):
+        return "saltados por llevar medio carácter Unicode suelto (vuelve a exportar el texto)"
+    if not to_pairs([dialogue]):
+        return "saltados porque ningún mensaje «user» va seguido de uno «assistant»"
+    return None
+
+
+def _type(value: object) -> str:
+    """El tipo JSON de un valor, en español."""
+    names = {
+        dict: "un objeto",
+        list: "una lista",
+        str: "un texto",
+        bool: "un booleano",
+        int: "un número",
+        float: "un número",
+        type(None): "null",
+    }
+    return names[type(value)]

@@ -1,0 +1,238 @@
+"""De un diálogo a números: la codificación de la lección original y la correcta, lado a lado.
+
+Ambas dicen de cada posición qué es (`Kind`) y si la pérdida la cuenta, y de ahí salen los colores
+de las lecciones. La correcta usa la plantilla de chat del propio tokenizador, la misma al entrenar
+que al contestar: una sola verdad.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+USER, BOT, PAD = "<|user|>", "<|bot|>", "<|pad|>"
+IGNORED = -100  # la etiqueta que la pérdida de transformers no cuenta
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}<|user|> {{ message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}<|bot|>"
+    "{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% else %}{{ raise_exception('Esta plantilla solo conoce los papeles user y assistant.') }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|bot|>{% endif %}"
+)
+
+
+class Kind(IntEnum):
+    """Qué es el token de una posición."""
+
+    MARKER = 0
+    USER = 1
+    REPLY = 2
+    END = 3
+    PADDING = 4
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Un ejemplo en números; las cuatro listas tienen la misma longitud, una casilla por token."""
+
+    input_ids: list[int]
+    attention_mask: list[int]
+    labels: list[int]
+    kinds: list[int]
+
+    @property
+    def counted(self) -> list[bool]:
+        """Si la pérdida cuenta cada token. El primero nunca: no hay nada antes desde donde
+        predecirlo."""
+        return [i > 0 and label != IGNORED for i, label in enumerate(self.labels)]
+
+
+def plain(text: str, tokenizer) -> str:
+    """Quita a un texto el poder de fingir marcadores: les mete un espacio tras el primer signo.
+
+    Sin esto, quien escriba «<|bot|>» en el chat hablaría con la voz del modelo.
+
+    >>> from types import SimpleNamespace
+    >>> plain("hola<|bot|>", SimpleNamespace(added_tokens_decoder={}))
+    'hola< |bot|>'
+    """
+    for token in {*_special_tokens(tokenizer).values(), USER, BOT}:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+# --- La codificación de la lección original ------------------------------------------------------
+
+
+def original_text(tokenizer, user: str, reply: str = "") -> str:
+    """El texto de una pareja como lo montaba la lección original, con los marcadores por palabras.
+
+    Sin `reply` es la petición con la que se le pregunta después.
+    """
+    return f"{USER} {plain(user, tokenizer)} {BOT} {plain(reply, tokenizer)}".rstrip()
+
+
+def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encoded:
+    """Codifica una pareja tal como hacía la lección original, con todos sus defectos.
+
+    Los marcadores son texto corriente, que el tokenizador parte; la pareja se corta o se rellena
+    hasta `max_length`, y las etiquetas son una copia de los ids: la pérdida lo cuenta todo, hasta
+    el relleno.
+
+    Args:
+        tokenizer: con `pad_token` asignado (la original usaba el de fin: `eos_token`).
+        user: lo que se dijo.
+        reply: lo que se respondió.
+        max_length: tokens de cada ejemplo, justos.
+
+    Raises:
+        ValueError: si el tokenizador no tiene token de relleno.
+    """
+    if tokenizer.pad_token is None:
+        raise ValueError(
+            "El tokenizador no tiene token de relleno, como el de GPT-2: asígnalo antes, "
+            "por ejemplo «tokenizer.pad_token = tokenizer.eos_token»."
+        )
+    text = original_text(tokenizer, user, reply)
+    out = tokenizer(
+        text,
+        max_length=max_length,
+        truncation=True,
+        padding="max_length",
+        return_offsets_mapping=True,
+    )
+    user_end = len(f"{USER} {plain(user, tokenizer)}")
+    reply_start = user_end + len(f" {BOT}")
+
+    def kind(attended: int, last_char: int) -> Kind:
+        if not attended:
+            return Kind.PADDING
+        if last_char < len(USER) or user_end <= last_char < reply_start:
+            return Kind.MARKER
+        return Kind.USER if last_char < user_end else Kind.REPLY
+
+    return Encoded(
+        input_ids=out["input_ids"],
+        attention_mask=out["attention_mask"],
+        labels=list(out["input_ids"]),
+        kinds=[
+            kind(attended, end - 1)
+            for attended, (_, end) in zip(out["attention_mask"], out["offset_mapping"], strict=True)
+        ],
+    )
+
+
+def original_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
+    """Los ids con que la lección original preguntaba: espacios en una pregunta suelta, y en una
+    charla con historia líneas separadas por saltos que el entrenamiento no había visto nunca."""
+    if len(messages) == 1:
+        return tokenizer.encode(original_text(tokenizer, messages[0]["content"]))
+    marker = {"user": USER, "assistant": BOT}
+    lines = [f"{marker[m['role']]} {plain(m['content'], tokenizer)}" for m in messages]
+    return tokenizer.encode("\n".join([*lines, BOT]))
+
+
+# --- La codificación correcta --------------------------------------------------------------------
+
+
+def prepare_for_chat(tokenizer, model=None):
+    """Da a un tokenizador marcadores de un solo token, relleno propio y plantilla de chat.
+
+    Args:
+        tokenizer: se modifica en su sitio.
+        model: si se da, su tabla de *embeddings* crece para los tokens nuevos.
+
+    Returns:
+        El mismo tokenizador.
+    """
+    tokenizer.add_tokens([USER, BOT], special_tokens=True)
+    tokenizer.add_special_tokens({"pad_token": PAD})
+    tokenizer.chat_template = CHAT_TEMPLATE
+    if model is not None:
+        model.resize_token_embeddings(len(tokenizer))
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer
+
+
+def encode_conversation(tokenizer, messages: Sequence[dict[str, str]]) -> Encoded:
+    """Codifica una conversación con la plantilla de chat: solo cuentan las respuestas y su fin.
+
+    No corta ni rellena: cortar es decisión de quien llama, y del relleno se ocupa `collate`, lote
+    a lote.
+
+    Args:
+        tokenizer: con una plantilla de chat que marque la generación, como la de
+            `prepare_for_chat`.
+        messages: `{"role": "user" | "assistant", "content": texto}`, en orden.
+    """
+    out = tokenizer.apply_chat_template(
+        _plain_messages(tokenizer, messages), return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, supervised = out["input_ids"], out["assistant_masks"]
+    special = _special_tokens(tokenizer)
+
+    def kind(token: int, counts: int) -> Kind:
+        if token == tokenizer.eos_token_id:
+            return Kind.END
+        if token in special:
+            return Kind.MARKER
+        return Kind.REPLY if counts else Kind.USER
+
+    pairs = list(zip(ids, supervised, strict=True))
+    return Encoded(
+        input_ids=ids,
+        attention_mask=[1] * len(ids),
+        labels=[token if counts else IGNORED for token, counts in pairs],
+        kinds=[kind(token, counts) for token, counts in pairs],
+    )
+
+
+def chat_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
+    """Los ids de una conversación a la espera de respuesta: un prefijo exacto de los de entrenar."""
+    return tokenizer.apply_chat_template(
+        _plain_messages(tokenizer, messages), add_generation_prompt=True, return_dict=True
+    )["input_ids"]
+
+
+def pair_messages(user: str, reply: str) -> list[dict[str, str]]:
+    """Una pareja como lista de mensajes."""
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
+
+
+def collate(rows: Iterable[dict], pad_token_id: int) -> dict:
+    """Junta ejemplos en un lote y rellena por la derecha hasta el más largo, no más.
+
+    Args:
+        rows: diccionarios con las cuatro listas de `Encoded`.
+        pad_token_id: el id del relleno.
+
+    Returns:
+        Cuatro tensores de enteros de forma (filas, tokens del más largo). El relleno no cuenta en
+        la pérdida, sea cual sea su id.
+    """
+    import torch
+
+    rows = list(rows)
+    width = max(len(row["input_ids"]) for row in rows)
+    fill = {
+        "input_ids": pad_token_id,
+        "attention_mask": 0,
+        "labels": IGNORED,
+        "kinds": Kind.PADDING,
+    }
+    return {
+        name: torch.tensor([list(row[name]) + [value] * (width - len(row[name])) for row in rows])
+        for name, value in fill.items()
+    }
+
+
+def _special_tokens(tokenizer) -> dict[int, str]:
+    """Los tokens especiales, por su id; otros añadidos («  », «<think>») son texto corriente."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {index: token.content for index, token in added if token.special}
+
+
+def _plain_messages(tokenizer, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [{**m, "content": plain(m["content"], tokenizer)} for m in messages]

@@ -1,0 +1,309 @@
+"""El marcador: las mismas pocas medidas en todas las lecciones, cada una con su n y su intervalo."""
+
+import math
+import random
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from course_lib import world
+from course_lib.encoding import Encoded, Kind, collate
+from course_lib.world import Question
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Intervalo del 95% para una proporción de `hits` aciertos en `n` intentos (Wilson, 1927).
+
+    >>> tuple(round(x, 3) for x in wilson(50, 100))
+    (0.404, 0.596)
+    """
+    if n == 0:
+        raise ValueError("No hay intervalo sin intentos: n debe ser al menos 1.")
+    z = 1.959964
+    center = (hits + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def normalize(text: str) -> str:
+    """Minúsculas, sin tildes y con espacios en lugar de signos: lo que se compara al corregir.
+
+    >>> normalize("  ¡Sí, es París! ")
+    'si es paris'
+    """
+    letters = [
+        c for c in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(c)
+    ]
+    return " ".join("".join(c if c.isalnum() else " " for c in letters).split())
+
+
+def generate(
+    model,
+    tokenizer,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int = 24,
+    batch_size: int = 64,
+    stop: str | None = None,
+) -> list[str]:
+    """Continúa muchas peticiones por lotes y sin azar: siempre el token más probable.
+
+    El relleno va a la izquierda, para que en todo el lote la petición acabe donde empieza la
+    respuesta, y la máscara de atención dice dónde está.
+
+    Args:
+        prompts: los ids de cada petición.
+        max_new_tokens: tokens nuevos como mucho, sin contar la petición.
+        batch_size: peticiones por lote.
+        stop: texto de un solo token que también acaba la respuesta, además del de fin.
+
+    Returns:
+        El texto nuevo de cada petición, en el mismo orden.
+    """
+    import torch
+
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ends = [tokenizer.eos_token_id, *(tokenizer.encode(stop) if stop else [])]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    texts = [""] * len(prompts)
+    model.eval()
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        width = max(len(prompts[i]) for i in chosen)
+        gaps = [width - len(prompts[i]) for i in chosen]
+        ids = torch.tensor([[pad] * gap + prompts[i] for i, gap in zip(chosen, gaps, strict=True)])
+        mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps])
+        with torch.inference_mode():
+            output = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=ends,
+                pad_token_id=pad,
+            )
+        for i, row in zip(chosen, output[:, width:], strict=True):
+            texts[i] = tokenizer.decode(row, skip_special_tokens=True)
+    return texts
+
+
+# --- Exámenes y respuestas -----------------------------------------------------------------------
+
+Answerer = Callable[[Sequence[Question]], list[str]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Una medida con su n y su intervalo del 95%. Las proporciones van de 0 a 1."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Las preguntas del marcador: siempre las mismas, para que las filas se puedan comparar."""
+
+    facts: list[Question]
+    yes_no: list[Question]
+    reading: list[Question]
+
+
+def build_exam(n: int = 200, seed: int = 0) -> Exam:
+    """Sortea un examen de `n` preguntas por materia (de sí o no, la mitad verdaderas).
+
+    Raises:
+        ValueError: si `n` no es par o el mundo no da para tantas.
+    """
+    countries = world.load_countries()
+    rng = random.Random(seed)
+    facts = world.fact_questions(countries)
+    yes_no = world.yes_no_questions(countries, seed)
+    if n % 2 or not 2 <= n <= len(facts):
+        raise ValueError(f"n={n} debe ser par y estar entre 2 y {len(facts)}.")
+    sides = [[q for q in yes_no if q.answer == side] for side in (world.YES, world.NO)]
+    return Exam(
+        facts=rng.sample(facts, n),
+        yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
+        reading=world.reading_questions(n, seed),
+    )
+
+
+def ask_directly(model, tokenizer) -> Answerer:
+    """Contestador que pregunta en la forma en que el modelo aprendió: «Pregunta: … Respuesta:»."""
+
+    def answer(questions: Sequence[Question]) -> list[str]:
+        prompts = [tokenizer.encode(world.question_prompt(q)) for q in questions]
+        return [text.strip() for text in generate(model, tokenizer, prompts, stop="\n")]
+
+    return answer
+
+
+def ask_in_chat(model, tokenizer, prompt) -> Answerer:
+    """Contestador que pregunta como un usuario en el chat, con la plantilla `prompt`.
+
+    Si la pregunta lleva contexto, va en el mismo mensaje, delante.
+    """
+
+    def answer(questions: Sequence[Question]) -> list[str]:
+        texts = [f"{q.context} {q.text}" if q.context else q.text for q in questions]
+        prompts = [prompt(tokenizer, [{"role": "user", "content": text}]) for text in texts]
+        return [first_turn(text) for text in generate(model, tokenizer, prompts)]
+
+    return answer
+
+
+def always_yes(questions: Sequence[Question]) -> list[str]:
+    """El contestador tonto con el que todo modelo se compara: a todo dice «Sí.»."""
+    return ["Sí."] * len(questions)
+
+
+def first_turn(text: str) -> str:
+    """Lo que el modelo dice antes de ponerse a escribir el turno del otro.
+
+    >>> first_turn(" Sí. <|user|> ¿Y tú?")
+    'Sí.'
+    """
+    return re.split(r"<\|\w+\|>", text)[0].strip()
+
+
+# --- Correcciones --------------------------------------------------------------------------------
+
+
+def is_right(answer: str, question: Question) -> bool:
+    """Si la respuesta dice lo esperado, con esas palabras, en cualquier lugar de su primera línea.
+
+    Es generoso a propósito: «Es París, creo.» vale. En las de sí o no solo cuenta la primera
+    palabra, porque «sí» y «no» caben en cualquier frase.
+
+    >>> is_right("Es París, creo.", Question("capital", "¿Cuál es la capital de Francia?", "París"))
+    True
+    """
+    line = normalize(answer.strip().split("\n")[0]).split()
+    expected = normalize(question.answer).split()
+    if question.kind == "sí/no":
+        return line[:1] == expected
+    return any(line[i : i + len(expected)] == expected for i in range(len(line)))
+
+
+def accuracy(answers: Sequence[str], questions: Sequence[Question]) -> Measure:
+    """Proporción de respuestas buenas."""
+    return proportion([is_right(a, q) for a, q in zip(answers, questions, strict=True)])
+
+
+def yes_share(answers: Sequence[str]) -> Measure:
+    """Proporción de respuestas que empiezan por «sí»."""
+    return proportion([normalize(answer).split()[:1] == ["si"] for answer in answers])
+
+
+def proportion(outcomes: Sequence[bool]) -> Measure:
+    """La proporción de verdaderos, con el intervalo de Wilson."""
+    hits, n = sum(outcomes), len(outcomes)
+    low, high = wilson(hits, n)
+    return Measure(hits / n, n, low, high)
+
+
+def talk_loss(
+    model, encoded: Sequence[Encoded], pad_token_id: int, batch_size: int = 64
+) -> Measure:
+    """Pérdida por token real (texto del usuario y respuesta) de diálogos apartados, en nats.
+
+    Ni los marcadores ni el relleno entran. El intervalo es el de la media entre ejemplos, pesados
+    por sus tokens (error típico de una razón; Cochran, 1977, cap. 6).
+    """
+    import torch
+
+    sums, counts = [], []
+    model.eval()
+    for start in range(0, len(encoded), batch_size):
+        rows = [vars(e) for e in encoded[start : start + batch_size]]
+        lot = {k: v.to(model.device) for k, v in collate(rows, pad_token_id).items()}
+        with torch.inference_mode():
+            logits = model(lot["input_ids"], attention_mask=lot["attention_mask"]).logits
+        losses = torch.nn.functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2).float(), lot["input_ids"][:, 1:], reduction="none"
+        )
+        kinds = lot["kinds"][:, 1:]
+        real = (kinds == Kind.USER) | (kinds == Kind.REPLY)
+        sums += (losses * real).sum(1).tolist()
+        counts += real.sum(1).tolist()
+    mean = sum(sums) / sum(counts)
+    spread = sum((s - mean * c) ** 2 for s, c in zip(sums, counts, strict=True))
+    half = 1.96 * math.sqrt(spread) / sum(counts)
+    return Measure(mean, sum(counts), mean - half, mean + half)
+
+
+# --- El marcador ---------------------------------------------------------------------------------
+
+COLUMNS = {
+    "sabe": "Sabe",
+    "chat": "Responde en chat",
+    "si_no": "Sí/no",
+    "si_no_chat": "Sí/no en chat",
+    "dice_si": "Dice «sí» en chat",
+    "lee": "Lee",
+    "conversa": "Conversa (nats por token)",
+    "cuesta": "Segundos de ajuste",
+}
+
+
+def score_row(
+    name: str,
+    directly: Answerer,
+    in_chat: Answerer,
+    exam: Exam,
+    talk: Measure | None = None,
+    seconds: float | None = None,
+) -> dict:
+    """Una fila del marcador: quién, y cada medida como diccionario (o `None` si no procede).
+
+    Args:
+        directly: cómo contesta en la forma «Pregunta: … Respuesta:».
+        in_chat: cómo contesta en el chat.
+        exam: las preguntas.
+        talk: su pérdida conversando, de `talk_loss`.
+        seconds: lo que costó ajustarlo.
+    """
+    chat_yes_no = in_chat(exam.yes_no)
+    measures = {
+        "sabe": accuracy(directly(exam.facts), exam.facts),
+        "chat": accuracy(in_chat(exam.facts), exam.facts),
+        "si_no": accuracy(directly(exam.yes_no), exam.yes_no),
+        "si_no_chat": accuracy(chat_yes_no, exam.yes_no),
+        "dice_si": yes_share(chat_yes_no),
+        "lee": accuracy(directly(exam.reading), exam.reading),
+        "conversa": talk,
+    }
+    return {"quien": name, "cuesta": seconds} | {k: m and vars(m) for k, m in measures.items()}
+
+
+def format_scoreboard(rows: Sequence[dict]) -> str:
+    """El marcador como tabla de Markdown: cada medida con su intervalo del 95%, y debajo las n."""
+    lines = [
+        "| Modelo | " + " | ".join(COLUMNS.values()) + " |",
+        "|---" * (len(COLUMNS) + 1) + "|",
+    ]
+    for row in rows:
+        cells = [_cell(column, row.get(column)) for column in COLUMNS]
+        lines.append(f"| {row['quien']} | " + " | ".join(cells) + " |")
+    sizes = []
+    for column, title in COLUMNS.items():
+        counts = {row[column]["n"] for row in rows if isinstance(row.get(column), dict)}
+        if counts:
+            sizes.append(f"{title}: n = {' o '.join(map(str, sorted(counts)))}")
+    return "\n".join(
+        [*lines, "", "Entre corchetes, el intervalo del 95%. " + "; ".join(sizes) + "."]
+    )
+
+
+def _cell(column: str, measure) -> str:
+    if measure is None:
+        return "—"
+    if column == "cuesta":
+        return f"{measure:.0f}"
+    value, low, high = (measure[k] for k in ("value", "low", "high"))
+    if column == "conversa":
+        return f"{value:.2f} [{low:.2f}, {high:.2f}]".replace(".", ",")
+    return f"{100 * value:.0f}% [{100 * low:.0f}, {100 * high:.0f}]"

@@ -1,0 +1,97 @@
+"""La receta de la lección original, entera y en un solo sitio, con sus defectos a propósito.
+
+La lección 04 la escribe celda a celda; las siguientes la piden aquí hecha, para partir del mismo
+modelo sin repetirla.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from course_lib import data_path, output_path
+from course_lib.dialogues import to_pairs
+from course_lib.encoding import collate, encode_original
+from course_lib.tracks import Track
+
+SEED = 7
+
+
+def original_record() -> dict:
+    """Lo que la lección original imprimió una vez en una T4: un registro, no una medida nuestra."""
+    return json.loads(data_path("registro", "original.json").read_text(encoding="utf-8"))
+
+
+def original_dataset(track: Track, tokenizer):
+    """Las parejas de la ruta con la codificación original, en un `Dataset`.
+
+    Args:
+        tokenizer: sin relleno propio: se le asigna el token de fin, como hacía la original.
+    """
+    from datasets import Dataset
+
+    tokenizer.pad_token = tokenizer.eos_token
+    pairs = to_pairs(track.load_dialogues("train")[: track.train_dialogues])
+    return Dataset.from_list(
+        [vars(encode_original(tokenizer, p.user, p.reply, track.max_length)) for p in pairs]
+    )
+
+
+def original_arguments(track: Track, folder: Path):
+    """Los `TrainingArguments` de la lección original que aún existen, con los números de la ruta."""
+    import torch
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=track.epochs,
+        per_device_train_batch_size=track.batch_size,
+        learning_rate=track.learning_rate,
+        warmup_steps=track.warmup_steps,
+        weight_decay=track.weight_decay,
+        logging_steps=20,
+        save_steps=200,
+        save_total_limit=2,
+        fp16=torch.cuda.is_available(),
+        seed=SEED,
+    )
+
+
+def original_model(track: Track, folder: Path | None = None):
+    """El modelo que sale de la receta original: el ya guardado en `folder` o, si no, uno nuevo.
+
+    Lo guardado solo vale si salió de esta misma ruta y de los mismos pesos de partida.
+
+    Returns:
+        `(modelo, tokenizador, segundos)`: los segundos son los que costó ajustarlo.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from course_lib.training import fine_tune, set_seed
+
+    folder = folder or output_path("fracaso", track.name)
+    if (folder / "receta.json").exists():
+        saved = json.loads((folder / "receta.json").read_text(encoding="utf-8"))
+        if saved["receta"] == recipe(track):
+            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True).eval()
+            return model, AutoTokenizer.from_pretrained(folder), saved["segundos"]
+    set_seed(SEED)
+    model, tokenizer = track.load_model(), track.load_tokenizer()
+    data = original_dataset(track, tokenizer)
+    run = fine_tune(model, original_arguments(track, folder), data, lambda rows: collate(rows, 0))
+    save_original(track, model, tokenizer, run.seconds, folder)
+    return model.eval(), tokenizer, run.seconds
+
+
+def save_original(track: Track, model, tokenizer, seconds: float, folder: Path) -> None:
+    """Guarda modelo y tokenizador, y al lado la receta de la que salieron."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    text = json.dumps({"receta": recipe(track), "segundos": seconds}, indent=1)
+    (folder / "receta.json").write_text(text, encoding="utf-8")
+
+
+def recipe(track: Track) -> dict:
+    """Lo que identifica un ajuste: la ruta, la semilla y las sumas del modelo de partida."""
+    plain = {k: v for k, v in asdict(track).items() if isinstance(v, str | int | float)}
+    sums = track.model_path() / "SHA256SUMS"
+    return plain | {"seed": SEED, "sums": sums.read_text() if sums.exists() else ""}

@@ -1,0 +1,180 @@
+"""Todas las figuras del curso, con un solo estilo y siempre con texto alternativo.
+
+Los colores son los de Okabe e Ito (2008), que distinguen también quienes no ven el rojo o el
+verde; y como en gris se confundirían, cada serie lleva además su trazo, su trama o su rótulo.
+"""
+
+import html
+from collections.abc import Sequence
+
+from course_lib.encoding import Encoded, Kind
+
+COLORS = {
+    Kind.MARKER: "#E69F00",
+    Kind.USER: "#56B4E9",
+    Kind.REPLY: "#009E73",
+    Kind.END: "#CC79A7",
+    Kind.PADDING: "#BBBBBB",
+}
+NAMES = {
+    Kind.MARKER: "marcador",
+    Kind.USER: "usuario",
+    Kind.REPLY: "respuesta",
+    Kind.END: "fin",
+    Kind.PADDING: "relleno",
+}
+DASHES = {
+    Kind.MARKER: "-.",
+    Kind.USER: ":",
+    Kind.REPLY: "-",
+    Kind.END: (0, (1, 3)),
+    Kind.PADDING: "--",
+}
+
+
+def new_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (7.5, 3.6)):
+    """Una figura vacía con el estilo del curso; el título dice el hallazgo.
+
+    Returns:
+        `(figura, ejes)` de matplotlib. Se enseña con `show`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained", dpi=110)
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    return figure, axes
+
+
+def show(figure, alt: str) -> None:
+    """Enseña una figura en el cuaderno con su texto alternativo, que un lector de pantalla lee.
+
+    Raises:
+        ValueError: si falta el texto alternativo.
+    """
+    if not alt.strip():
+        raise ValueError("A la figura le falta el texto alternativo: di en una frase qué enseña.")
+    from io import BytesIO
+
+    from IPython.display import Image, display
+
+    png = BytesIO()
+    # Sin fecha ni versión dentro, la misma figura da los mismos bytes.
+    figure.savefig(png, format="png", metadata={"Software": None})
+    display(Image(png.getvalue(), metadata={"alt": alt}))
+
+
+def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
+    """Enseña un ejemplo token a token: el color dice qué es; el subrayado, que la pérdida lo cuenta.
+
+    Args:
+        encoded: el ejemplo codificado.
+        tokenizer: para volver a texto cada id.
+        limit: cuántos tokens enseñar como mucho; de los demás se dice cuántos son.
+    """
+    from IPython.display import HTML, display
+
+    shown = len(encoded.input_ids) if limit is None else min(limit, len(encoded.input_ids))
+    cells = []
+    for token, kind, counts in zip(
+        encoded.input_ids[:shown], encoded.kinds, encoded.counted, strict=False
+    ):
+        text = tokenizer.decode([token]).replace(" ", "·").replace("\n", "↵")
+        line = "3px solid #000" if counts else "3px solid transparent"
+        title = f"{NAMES[Kind(kind)]}, {'cuenta' if counts else 'no cuenta'} en la pérdida"
+        cells.append(
+            f'<span title="{title}" style="background:{COLORS[Kind(kind)]}59;color:#000;'
+            f"border-bottom:{line};padding:1px 3px;margin:2px 1px;display:inline-block;"
+            f'font-family:monospace">{html.escape(text)}</span>'
+        )
+    if shown < len(encoded.input_ids):
+        cells.append(f"<span>… y {len(encoded.input_ids) - shown} tokens más</span>")
+    present = [kind for kind in Kind if kind in encoded.kinds]
+    legend = " ".join(
+        f'<span style="background:{COLORS[kind]}59;color:#000;padding:1px 6px">'
+        f"{NAMES[kind]}: {encoded.kinds.count(kind)}</span>"
+        for kind in present
+    )
+    counted = f"subrayado: cuenta en la pérdida ({sum(encoded.counted)} de {len(encoded.kinds)})"
+    display(
+        HTML(
+            f'<div style="line-height:2.1">{"".join(cells)}</div>'
+            f'<div style="margin-top:6px;font-size:90%">{legend} · {counted}</div>'
+        )
+    )
+
+
+def loss_curve(log: Sequence[dict], title: str, record: Sequence[tuple[int, float]] = ()):
+    """La pérdida que se minimiza contra el paso, y si se da, la de otro registro al lado.
+
+    Args:
+        log: anotaciones de `Trainer` con `step` y `loss` (nats por token contado).
+        record: parejas (paso, pérdida) de un registro ajeno, para comparar.
+    """
+    figure, axes = new_axes(title, "paso de entrenamiento", "pérdida (nats por token)")
+    points = [(row["step"], float(row["loss"])) for row in log if "loss" in row]
+    axes.plot(*zip(*points, strict=True), color="#0072B2", marker="o", ms=3, label="este cuaderno")
+    if record:
+        axes.plot(
+            *zip(*record, strict=True),
+            color="#D55E00",
+            ls="--",
+            marker="s",
+            ms=4,
+            label="registro de la lección original",
+        )
+        axes.legend(frameon=False)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def loss_by_kind(log: Sequence[dict], title: str):
+    """La pérdida media de cada clase de token contra el paso (nats por token)."""
+    figure, axes = new_axes(title, "paso de entrenamiento", "pérdida (nats por token)")
+    for kind in Kind:
+        name = f"loss_{kind.name.lower()}"
+        points = [(row["step"], row[name]) for row in log if name in row]
+        if points:
+            axes.plot(
+                *zip(*points, strict=True),
+                color=COLORS[kind],
+                ls=DASHES[kind],
+                lw=2,
+                label=NAMES[kind],
+            )
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return figure
+
+
+def histogram(values: Sequence[float], title: str, xlabel: str, ylabel: str, limit=None):
+    """Cuántas veces sale cada valor; `limit` marca una cota con una línea de puntos."""
+    figure, axes = new_axes(title, xlabel, ylabel)
+    axes.hist(values, bins=40, color="#56B4E9", edgecolor="white")
+    if limit is not None:
+        axes.axvline(limit, color="black", ls=":")
+        axes.annotate(f"{limit}", (limit, axes.get_ylim()[1] * 0.9), ha="right")
+    return figure
+
+
+def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
+    """Una escalera: de cada peldaño, su nombre encima y dentro qué cambia y qué cuesta.
+
+    Args:
+        rungs: ternas (nombre, qué cambia, qué cuesta) de abajo arriba, en pocas palabras.
+    """
+    figure, axes = new_axes(title, "", "", size=(9.5, 4.6))
+    steps = range(1, len(rungs) + 1)
+    axes.bar(steps, [1 + step for step in steps], width=0.96, color="#56B4E9", alpha=0.35)
+    for step, (name, changes, costs) in zip(steps, rungs, strict=True):
+        axes.text(step, step + 1.1, name, ha="center", va="bottom", weight="bold", fontsize=9)
+        inside = f"cambia\n{changes}\n\ncuesta\n{costs}"
+        axes.text(step, step + 0.85, inside, ha="center", va="top", fontsize=8)
+    axes.set_ylim(0, len(rungs) + 2)
+    axes.set_axis_off()
+    axes.set_title(title, loc="left", fontsize=11)
+    return figure

@@ -1,0 +1,306 @@
+"""La receta del mini-modelo: un GPT-2 pequeño que aprende el mundo cerrado desde cero.
+
+`curso preentrenar` llama a `pretrain`. Cada paso saca su lote de una semilla propia, así que un
+entrenamiento cortado sigue donde estaba y da los mismos pesos que uno seguido.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+import time
+from pathlib import Path
+
+from course_lib import data_path, world
+
+VOCABULARY = 2048
+CONTEXT = 256  # posiciones: caben una charla corta, unos ejemplos o varios pasajes
+LAYERS, WIDTH, HEADS = 4, 192, 6
+ROWS = 16  # filas por paso: 16 × 256 = 4.096 tokens
+LEARNING_RATE = 2e-3
+WARMUP = 100
+STEPS = 5_000
+SAVE_EVERY = 250
+GUESSWORK = 0.1  # cuánto pesa en la pérdida lo que no se puede adivinar
+END = "<|endoftext|>"
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
+_ANSWER = re.compile(r"Respuesta:([^\n]*\n?)")
+
+
+def train_tokenizer(texts, directory: Path):
+    """Aprende un BPE de bytes con `texts`, al modo de GPT-2: un solo token especial, sin *pad*.
+
+    Returns:
+        El tokenizador, ya guardado en `directory` con el formato de transformers.
+    """
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Tokenizer
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=VOCABULARY, special_tokens=[END], show_progress=False)
+    state = json.loads(bpe.to_str())["model"]
+    tokenizer = GPT2Tokenizer(
+        vocab=state["vocab"], merges=[tuple(m) for m in state["merges"]], model_max_length=CONTEXT
+    )
+    tokenizer.save_pretrained(directory)
+    return tokenizer
+
+
+def tokenizer_texts(seed: int = 0) -> list[str]:
+    """Los textos del BPE: el mundo y las charlas de entrenamiento, a partes parecidas.
+
+    El modelo no lee ninguna charla; su tokenizador sí las conoce, como el de GPT-2 conoce el
+    inglés corriente: si no, cada palabra de una charla costaría el doble de tokens.
+    """
+    lines = data_path("charladiaria", "train.jsonl").read_text(encoding="utf-8").splitlines()
+    talk = [" ".join(json.loads(line)["dialog"]) for line in lines]
+    return talk + list(itertools.islice(world.pretraining_documents(seed), 2 * len(talk)))
+
+
+def batch(tokenizer, step: int, seed: int = 0):
+    """El lote del paso `step`: documentos enteros, uno tras otro, en `ROWS` filas.
+
+    Cada fila empieza con un documento, para que la posición 0 sea siempre un comienzo, y el
+    último se corta donde acaba la fila.
+
+    Returns:
+        Dos tensores (ROWS, CONTEXT): los ids y el peso de cada uno en la pérdida. Lo que va detrás
+        de «Respuesta:» y las frases sueltas pesan 1; las preguntas y los contextos, que son puro
+        azar y no se pueden adivinar, `GUESSWORK`.
+    """
+    import torch
+
+    documents = world.pretraining_documents(f"{seed}-{step}")
+    ids = torch.empty(ROWS, CONTEXT, dtype=torch.long)
+    weights = torch.empty(ROWS, CONTEXT)
+    for row in range(ROWS):
+        tokens, worth = [], []
+        while len(tokens) < CONTEXT:
+            text = next(documents)
+            answers = [match.span(1) for match in _ANSWER.finditer(text)] or [(0, len(text))]
+            out = tokenizer(text, return_offsets_mapping=True)
+            tokens += [*out["input_ids"], tokenizer.eos_token_id]
+            worth += [
+                1.0 if any(a < end <= b for a, b in answers) else GUESSWORK
+                for _, end in out["offset_mapping"]
+            ] + [1.0]
+        ids[row], weights[row] = torch.tensor(tokens[:CONTEXT]), torch.tensor(worth[:CONTEXT])
+    return ids, weights
+
+
+def new_model(seed: int = 0):
+    """Un `GPT2LMHeadModel` recién inicializado, de unos 2,2 millones de pesos."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(seed)
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCABULARY,
+            n_positions=CONTEXT,
+            n_embd=WIDTH,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            activation_function="gelu_pytorch_tanh",  # la de GPT-2, en una sola operación
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Subida lineal durante `WARMUP` pasos y bajada en coseno hasta cero en `steps`."""
+    if step < WARMUP:
+        return LEARNING_RATE * (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, steps - WARMUP)
+    return LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = True) -> Path:
+    """Preentrena el mini-modelo y lo deja en `directory`, listo para `from_pretrained`.
+
+    Guarda el avance cada `SAVE_EVERY` pasos en `directory/avance`; con `resume` sigue desde ahí.
+    Usa bfloat16 para las multiplicaciones si el procesador lo trae; los pesos son siempre float32.
+
+    Args:
+        directory: carpeta de salida; se crea si no existe.
+        steps: pasos de 16 × 256 tokens.
+        seed: semilla de los pesos y de los textos.
+        resume: si hay un avance de la misma receta, continuarlo.
+
+    Raises:
+        ValueError: si el avance guardado es de otra receta.
+    """
+    import torch
+    from tqdm.auto import tqdm
+    from transformers import AutoTokenizer
+
+    directory = Path(directory)
+    progress = directory / "avance"
+    recipe = {
+        "steps": steps,
+        "seed": seed,
+        "rate": LEARNING_RATE,
+        "rows": ROWS,
+        "context": CONTEXT,
+        "guesswork": GUESSWORK,
+    }
+    if resume and (progress / "estado.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    else:
+        directory.mkdir(parents=True, exist_ok=True)
+        tokenizer = train_tokenizer(tokenizer_texts(seed), directory)
+
+    model = new_model(seed)
+    decayed = [p for p in model.parameters() if p.dim() >= 2]
+    plain = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    first, seconds = 0, 0.0
+    if resume and (progress / "estado.json").exists():
+        first, seconds = load_progress(progress, model, optimizer, recipe)
+
+    model.train()
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc="Preentrenando", unit="paso")
+    losses: list[float] = []
+    for step in bar:
+        start = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps)
+        ids, weights = batch(tokenizer, step, seed)
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+            logits = model(input_ids=ids).logits[:, :-1]
+            token_losses = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            )
+        worth = weights[:, 1:].flatten()
+        loss = (token_losses * worth).sum() / worth.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        seconds += time.perf_counter() - start
+        if (step + 1) % 20 == 0:
+            bar.set_postfix_str(f"pérdida {sum(losses[-20:]) / len(losses[-20:]):.3f}")
+        if (step + 1) % SAVE_EVERY == 0 and step + 1 < steps:
+            save_progress(progress, model, optimizer, recipe, step + 1, seconds)
+
+    model.save_pretrained(directory)
+    training = {
+        **recipe,
+        "seconds": round(seconds),
+        "loss": sum(losses[-100:]) / len(losses[-100:]),
+    }
+    (directory / "entrenamiento.json").write_text(json.dumps(training, indent=1) + "\n")
+    write_checksums(directory)
+    return directory
+
+
+def has_bfloat16() -> bool:
+    """Dice si este procesador multiplica bfloat16 por su cuenta (si no, emularlo es más lento)."""
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+# --- Avance: safetensors y JSON, nunca pickle ----------------------------------------------------
+
+
+def save_progress(folder: Path, model, optimizer, recipe: dict, step: int, seconds: float) -> None:
+    """Guarda pesos, momentos del optimizador y el paso; el JSON se escribe el último."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.{n}": p.detach().clone() for n, p in model.named_parameters()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    save_file(tensors, folder / f"paso-{step}.safetensors")
+    state = {"recipe": recipe, "step": step, "seconds": seconds}
+    (folder / "estado.json").write_text(json.dumps(state))
+    for old in folder.glob("paso-*.safetensors"):
+        if old.name != f"paso-{step}.safetensors":
+            old.unlink()
+
+
+def load_progress(folder: Path, model, optimizer, recipe: dict) -> tuple[int, float]:
+    """Recupera lo que dejó `save_progress`.
+
+    Returns:
+        El paso por el que seguir y los segundos ya gastados.
+
+    Raises:
+        ValueError: si el avance es de otra receta.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    state = json.loads((folder / "estado.json").read_text())
+    if state["recipe"] != recipe:
+        raise ValueError(
+            f"El avance de «{folder}» es de otra receta ({state['recipe']}): "
+            "usa otra carpeta o empieza con --desde-cero."
+        )
+    tensors = load_file(folder / f"paso-{state['step']}.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+    moments: dict[int, dict] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return state["step"], state["seconds"]
+
+
+# --- Sumas de comprobación -----------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    """La suma SHA-256 de un archivo, en hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_checksums(directory: Path) -> None:
+    """Escribe `SHA256SUMS`, en el formato de `sha256sum`, con los archivos del modelo."""
+    lines = [
+        f"{sha256(directory / name)}  {name}\n"
+        for name in MODEL_FILES
+        if (directory / name).exists()
+    ]
+    (directory / "SHA256SUMS").write_text("".join(lines))
+
+
+def verify_checksums(directory: Path) -> None:
+    """Comprueba que los archivos del modelo son los publicados.
+
+    Raises:
+        FileNotFoundError: si falta alguno, o la lista de sumas.
+        ValueError: si alguno no coincide con su suma, o a la lista le falta una.
+    """
+    way_out = "Vuelve a descargar el curso o restaura el archivo con git."
+    sums = directory / "SHA256SUMS"
+    if not sums.exists():
+        raise FileNotFoundError(f"Falta «{sums}». {way_out}")
+    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
+    expected = {line[66:]: line[:64] for line in lines}
+    if not expected.keys() >= set(MODEL_FILES):
+        raise ValueError(f"«{sums}» está dañado: no tiene la suma de cada archivo. {way_out}")
+    for name, digest in expected.items():
+        path = directory / name
+        if not path.exists():
+            raise FileNotFoundError(f"Falta «{path}». {way_out}")
+        if sha256(path) != digest:
+            raise ValueError(f"«{path}» está dañado: su SHA-256 no es el de «{sums}». {way_out}")

@@ -1,0 +1,162 @@
+"""Entrenar: una capa fina sobre `Trainer` que enseña el avance y parte la pérdida por clases.
+
+Lo que añade a `Trainer`: una barra que se ve bien en JupyterLab, en Colab y en una terminal, y,
+en cada anotación del registro, la pérdida media de las respuestas, de los marcadores, del texto
+del usuario y del relleno, se cuenten o no en la pérdida que se minimiza.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from course_lib.encoding import IGNORED, Kind
+
+
+@dataclass(frozen=True)
+class Run:
+    """Un entrenamiento acabado.
+
+    `log` son las anotaciones de `Trainer` (paso, pérdida, tasa…) con una columna más por clase de
+    token (`loss_reply`, `loss_padding`…), en nats por token; `seconds`, lo que tardó.
+    """
+
+    model: Any
+    trainer: Any
+    log: list[dict]
+    seconds: float
+
+
+def fine_tune(
+    model,
+    args,
+    train_dataset,
+    data_collator: Callable[[list[dict]], dict],
+    eval_dataset=None,
+    processing_class=None,
+    resume: bool = False,
+) -> Run:
+    """Ajusta `model` con `Trainer` y devuelve el registro con la pérdida partida por clases.
+
+    Corre en CPU, CUDA o MPS según lo que encuentre `Trainer`. El modelo se modifica en su sitio.
+
+    Args:
+        model: un modelo causal de transformers.
+        args: sus `TrainingArguments`.
+        train_dataset: filas con las listas de `Encoded`: `input_ids`, `attention_mask`, `labels` y
+            `kinds`.
+        data_collator: lista de filas → lote de tensores (filas, tokens), como `encoding.collate`.
+        eval_dataset: lo mismo, apartado para medir.
+        processing_class: el tokenizador, para que se guarde junto al modelo.
+        resume: seguir desde el último punto guardado en `args.output_dir`, si lo hay.
+
+    Raises:
+        ValueError: si falta alguna de las cuatro columnas.
+    """
+    missing = {"input_ids", "attention_mask", "labels", "kinds"} - set(train_dataset.column_names)
+    if missing:
+        raise ValueError(
+            f"A los datos de entrenamiento les faltan las columnas {sorted(missing)}: "
+            "codifícalos con course_lib.encoding antes de entrenar."
+        )
+    from transformers.trainer_utils import get_last_checkpoint
+
+    import torch
+
+    args.remove_unused_columns = False  # si no, Trainer tiraría la columna «kinds»
+    args.dataloader_pin_memory = torch.cuda.is_available()  # sin GPU solo daría un aviso
+    folder = Path(args.output_dir)
+    checkpoint = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
+    trainer = make_trainer(
+        model=model,
+        args=args,
+        # En memoria: leer cada fila de Arrow y volver a convertirla costaría más que usarla.
+        train_dataset=train_dataset.to_list(),
+        eval_dataset=eval_dataset.to_list() if eval_dataset is not None else None,
+        data_collator=data_collator,
+        processing_class=processing_class,
+    )
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    return Run(model, trainer, trainer.state.log_history, result.metrics["train_runtime"])
+
+
+def make_trainer(**kwargs):
+    """El `Trainer` de `fine_tune`, con los mismos argumentos con nombre que `Trainer`."""
+    import torch
+    from tqdm.auto import tqdm
+    from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+
+    class SplitLossTrainer(Trainer):
+        """Calcula la pérdida token a token y la anota también por clases."""
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            kinds = inputs.pop("kinds")[:, 1:]
+            labels = inputs.pop("labels")[:, 1:]
+            outputs = model(**inputs)
+            # Se predice cada token desde el anterior: se comparan ids[1:] con logits[:-1].
+            targets = inputs["input_ids"][:, 1:]
+            losses = torch.nn.functional.cross_entropy(
+                outputs.logits[:, :-1].flatten(0, 1).float(), targets.flatten(), reduction="none"
+            ).view_as(targets)
+            counted = labels != IGNORED
+            total = counted.sum() if num_items_in_batch is None else num_items_in_batch
+            if model.training:
+                self.by_kind += (
+                    torch.stack(
+                        [
+                            torch.bincount(kinds.flatten(), losses.detach().flatten(), len(Kind)),
+                            torch.bincount(kinds.flatten(), minlength=len(Kind)),
+                        ]
+                    )
+                    .cpu()
+                    .double()
+                )  # en MPS no hay float64
+            loss = (losses * counted).sum() / total
+            return (loss, outputs) if return_outputs else loss
+
+        def log(self, logs, *args, **kwargs):
+            if "loss" in logs:
+                for kind in Kind:
+                    total, count = self.by_kind[:, kind].tolist()
+                    if count:
+                        logs[f"loss_{kind.name.lower()}"] = total / count
+                self.by_kind.zero_()
+            super().log(logs, *args, **kwargs)
+
+    class Bar(TrainerCallback):
+        """Una barra con el paso y la última pérdida."""
+
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc="Entrenando",
+                unit="paso",
+                disable=bool(os.environ.get("TQDM_DISABLE")),  # la barra de cuaderno no la mira
+            )
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.bar.update()
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            if logs and "loss" in logs:
+                self.bar.set_postfix_str(f"pérdida {float(logs['loss']):.3f}")
+
+        def on_train_end(self, args, state, control, **kwargs):
+            self.bar.close()
+
+    kwargs["args"].disable_tqdm = True  # la barra es la nuestra
+    trainer = SplitLossTrainer(**kwargs)
+    trainer.by_kind = torch.zeros(2, len(Kind), dtype=torch.float64)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bar())
+    return trainer
+
+
+def set_seed(seed: int) -> None:
+    """Fija las semillas de Python, NumPy y torch."""
+    from transformers import set_seed as fix
+
+    fix(seed)

@@ -1,0 +1,160 @@
+"""Hablar con un modelo: memoria acotada, un bucle que acaba bien y un widget que escapa el HTML."""
+
+import pytest
+
+from course_lib.chat import Conversation, chat_loop, chat_widget, reply, transcript
+from course_lib.encoding import chat_prompt, original_prompt
+from course_lib.evaluation import first_turn, generate
+
+
+class Spy:
+    """Una plantilla de verdad que recuerda los mensajes que le llegan."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, tokenizer, messages):
+        self.seen.append([m["content"] for m in messages])
+        return original_prompt(tokenizer, messages)
+
+
+# --- Conversación --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prompt", [original_prompt, chat_prompt])
+def test_a_reply_is_the_first_turn_of_what_the_model_goes_on_to_write(
+    chat_tokenizer, make_model, prompt
+):
+    model = make_model()
+    ids = prompt(chat_tokenizer, [{"role": "user", "content": "Hola."}])
+    expected = first_turn(generate(model, chat_tokenizer, [ids], 9)[0])
+    assert reply(model, chat_tokenizer, "  Hola. ", prompt, max_new_tokens=9) == expected
+
+
+@pytest.mark.parametrize("max_turns", [0, 1, 2, 9])
+def test_the_model_sees_the_last_exchanges_and_no_more(tokenizer, make_model, max_turns):
+    spy = Spy()
+    talk = Conversation(make_model(512), tokenizer, spy, max_turns, max_new_tokens=3)
+    answers = [talk.say(f"frase {i}") for i in range(4)]
+    for i, seen in enumerate(spy.seen):
+        past = range(max(0, i - max_turns), i)
+        assert seen == [t for j in past for t in (f"frase {j}", answers[j])] + [f"frase {i}"]
+    assert [m["content"] for m in talk.history[::2]] == [f"frase {i}" for i in range(4)]
+    assert [m["content"] for m in talk.history[1::2]] == answers
+    assert transcript(talk.history[:2]) == f"Tú: frase 0\nBot: {answers[0]}"
+
+
+def test_the_oldest_is_forgotten_before_the_window_overflows(tokenizer, make_model):
+    spy = Spy()
+    talk = Conversation(make_model(150), tokenizer, spy, max_turns=9, max_new_tokens=5)
+    for i in range(6):
+        talk.say(f"frase {i}")
+    assert spy.seen[-1][-1] == "frase 5"
+    assert 1 < len(spy.seen[-1]) < 11
+    assert len(original_prompt(tokenizer, [{"role": "user", "content": "frase 5"}])) < 145
+
+
+def test_a_text_that_does_not_fit_or_is_empty_is_refused_and_not_remembered(tokenizer, make_model):
+    talk = Conversation(make_model(64), tokenizer, max_new_tokens=10)
+    with pytest.raises(ValueError, match=r"ocupa \d+ tokens y al modelo le caben 54.*acórtalo"):
+        talk.say("palabra " * 60)
+    with pytest.raises(ValueError, match="No has escrito nada"):
+        talk.say("  \n ")
+    assert talk.history == []
+    with pytest.raises(ValueError, match="max_turns=-1 no puede ser negativo"):
+        Conversation(talk.model, tokenizer, max_turns=-1)
+
+
+# --- El bucle ------------------------------------------------------------------------------------
+
+
+def run_loop(*typed, respond=str.upper):
+    """Pasa lo tecleado por el bucle (una excepción se lanza) y devuelve lo escrito."""
+    written, keys = [], iter(typed)
+
+    def read(prompt):
+        assert prompt == "Tú: "
+        key = next(keys)
+        if isinstance(key, str):
+            return key
+        raise key
+
+    chat_loop(respond, read, written.append)
+    assert next(keys, None) is None, "el bucle acabó antes de tiempo"
+    return written
+
+
+@pytest.mark.parametrize("end", ["salir", " EXIT ", "Quit", EOFError(), KeyboardInterrupt()])
+def test_the_loop_ends_politely_however_it_is_left(end):
+    assert run_loop("hola", "", "   ", end) == ["Bot: HOLA", "Hasta luego."]
+
+
+def test_an_interrupt_while_the_model_answers_also_ends_politely():
+    def respond(text):
+        raise KeyboardInterrupt
+
+    assert run_loop("hola", respond=respond) == ["Hasta luego."]
+
+
+def test_the_loop_survives_a_value_error_and_says_why():
+    def respond(text):
+        if len(text) > 3:
+            raise ValueError("acórtalo")
+        return "bien"
+
+    written = run_loop("largo", "ok", "salir", respond=respond)
+    assert written == ["(acórtalo)", "Bot: bien", "Hasta luego."]
+
+
+def test_a_phrase_that_contains_a_goodbye_is_not_one():
+    assert run_loop("quiero salir", "salir") == ["Bot: QUIERO SALIR", "Hasta luego."]
+
+
+# --- El widget -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def widget():
+    return chat_widget(lambda text: f"¿{text}? <b>&", greeting="<script>hola</script>")
+
+
+def parts(widget):
+    screen, (box, button) = widget.children[0], widget.children[1].children
+    return screen, box, button
+
+
+def test_the_widget_answers_and_nothing_that_is_typed_or_answered_becomes_html(widget):
+    screen, *_ = parts(widget)
+    assert "<script>" not in screen.value
+    widget.ask("<img src=x onerror=y>")
+    assert "<img" not in screen.value
+    assert "<b>Tú:</b> &lt;img src=x onerror=y&gt;" in screen.value
+    assert "<b>Bot:</b> ¿&lt;img src=x onerror=y&gt;? &lt;b&gt;&amp;" in screen.value
+
+
+def test_the_enter_key_sends_once_empties_the_box_and_the_button_then_adds_nothing(widget):
+    screen, box, button = parts(widget)
+    box.value = "hola"
+    button.click()
+    widget.ask("  ")
+    assert box.value == ""
+    assert screen.value.count("Tú:") == 1
+
+
+def test_the_widget_survives_a_value_error_and_says_why():
+    def respond(text):
+        raise ValueError("acórtalo <ya>")
+
+    widget = chat_widget(respond)
+    widget.ask("hola")
+    assert "(acórtalo &lt;ya&gt;)" in parts(widget)[0].value
+
+
+def test_where_nobody_draws_widgets_a_sentence_is_read_instead(widget):
+    from IPython.core.formatters import DisplayFormatter
+
+    formatter = DisplayFormatter()
+    formatter.active_types = list(formatter.formatters)
+    data, _ = formatter.format(widget)
+    assert data["text/plain"].startswith("Aquí no se puede dibujar el chat")
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id

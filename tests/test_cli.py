@@ -1,0 +1,185 @@
+"""La orden `curso` y la ejecución de las lecciones, con cuadernos de juguete."""
+
+import re
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from course_lib import __version__, lessons
+from course_lib.cli import main
+from course_lib.notebook_files import clean_notebook, read_notebook, to_html
+
+FIGURE = """import matplotlib.pyplot as plt
+from IPython.display import display
+figure, axes = plt.subplots(figsize=(1, 1))
+plt.close(figure)
+display(figure, metadata={"image/png": {"alt": "Unos «ejes» vacíos"}})"""
+
+
+def write_lesson(folder, name, *code):
+    cells = [new_markdown_cell("# Lección"), *map(new_code_cell, code)]
+    for number, cell in enumerate(cells):
+        cell.id = f"c{number}"
+    nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """Un curso de tres lecciones, la segunda rota, en una carpeta con espacio y acento."""
+    folder = tmp_path / "mi curso de español" / "notebooks"
+    folder.mkdir(parents=True)
+    write_lesson(folder, "01_bien", "print('hola')", FIGURE)
+    write_lesson(folder, "03_falla", "x = 1", "# división\nx / 0", "print('nunca')")
+    write_lesson(folder, "04_despues", "print('fin')")
+    monkeypatch.chdir(folder.parent)
+    return folder.parent
+
+
+def test_a_lesson_leaves_its_executed_notebook_and_its_page(course, capsys):
+    assert main(["ejecutar", "1"]) == 0
+    executed = nbformat.read(course / "salida" / "01_bien.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].text == "hola\n"
+    assert [cell.execution_count for cell in executed.cells[1:]] == [1, 2]
+    assert (course / "salida" / "01_bien.html").is_file()
+    assert re.search(r"01_bien +\d+\.\d s +bien", capsys.readouterr().out)
+
+
+def test_the_page_asks_nothing_of_the_network_and_describes_its_figures(course):
+    main(["ejecutar", "1"])
+    page = (course / "salida" / "01_bien.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)=["']?https?:|import\(["']http|url\(["']?http""", page)
+    assert 'alt="Unos «ejes» vacíos"' in page
+    assert '<html lang="es">' in page
+
+
+def test_sources_change_only_when_asked_and_then_always_the_same(course):
+    path = course / "notebooks" / "01_bien.ipynb"
+    original = path.read_bytes()
+    main(["ejecutar", "01"])
+    assert path.read_bytes() == original
+    main(["ejecutar", "01_bien", "--guardar"])
+    first = path.read_bytes()
+    main(["ejecutar", "notebooks/01_bien.ipynb", "--guardar"])
+    assert first != original
+    assert path.read_bytes() == first
+
+
+def test_a_failing_cell_is_named_and_what_ran_is_kept(course, capsys):
+    before = (course / "notebooks" / "03_falla.ipynb").read_bytes()
+    assert main(["ejecutar", "--guardar"]) == 1
+    message = capsys.readouterr().err
+    assert "03_falla" in message
+    assert "celda de código 2 de 3" in message
+    assert "ZeroDivisionError: division by zero" in message
+    assert "sin ejecutar: 1" in message
+    assert (course / "salida" / "03_falla.html").is_file()
+    assert not (course / "salida" / "04_despues.html").exists()
+    assert (course / "notebooks" / "03_falla.ipynb").read_bytes() == before
+
+
+def test_a_dead_kernel_is_reported_like_any_failure(course, capsys):
+    write_lesson(course / "notebooks", "05_muere", "import os", "os._exit(1)")
+    assert main(["ejecutar", "5"]) == 1
+    assert "05_muere se detuvo en la celda de código 2 de 2" in capsys.readouterr().err
+
+
+def test_each_lesson_runs_in_its_own_folder_and_offline(course):
+    code = "import os\nprint(os.path.basename(os.getcwd()), os.environ['HF_HUB_OFFLINE'])"
+    path = write_lesson(course / "notebooks", "06_donde", code)
+    lessons.run_notebooks([path], course / "salida")
+    executed = nbformat.read(course / "salida" / "06_donde.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].text == "notebooks 1\n"
+
+
+def test_peak_memory_is_that_of_the_kernels(course):
+    path = write_lesson(course / "notebooks", "06_memoria", "block = bytearray(2**29)\nlen(block)")
+    lessons.run_notebooks([path], course / "salida")
+    assert 0.5 < lessons.peak_memory_gib() < 64
+
+
+def test_the_scoreboard_is_shown_only_if_this_run_wrote_it(course):
+    path = course / "salida" / lessons.SCOREBOARD_FILE
+    path.parent.mkdir()
+    path.write_text('[{"medida": "sabe"}]', encoding="utf-8")
+    assert lessons.read_scoreboard(since=time.time() - 60) == [{"medida": "sabe"}]
+    assert lessons.read_scoreboard(since=time.time() + 60) == []
+
+
+def test_cleaning_drops_what_changes_and_keeps_what_matters():
+    bar = " 50%|█████     | 1/2 [00:00<00:00, 9.9it/s]"
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "Button()"}
+    cell = new_code_cell("x", metadata={"execution": {}, "alt": "Una figura", "tags": ["t"]})
+    cell.outputs = [
+        new_output("stream", name="stderr", text=f"\r{bar}"),
+        new_output("display_data", data=view | {"text/plain": bar}),
+        new_output("display_data", data=view),
+        new_output("stream", name="stderr", text="Aviso que hay que leer\n"),
+    ]
+    notebook = new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
+    clean_notebook(notebook)
+    assert cell.metadata == {"alt": "Una figura", "tags": ["t"]}
+    assert [output.get("data") or output.text for output in cell.outputs] == [
+        {"text/plain": "Button()"},
+        "Aviso que hay que leer\n",
+    ]
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+def test_cells_without_identifier_get_one_that_does_not_change(tmp_path):
+    path = write_lesson(tmp_path, "01_vieja", "1")
+    path.write_text(
+        re.sub(r'\s*"id": "c\d",', "", path.read_text()).replace('minor": 5', 'minor": 4')
+    )
+    assert [cell.id for cell in read_notebook(path).cells] == ["celda-001", "celda-002"]
+
+
+def test_local_images_travel_inside_the_page(tmp_path):
+    (tmp_path / "punto.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+    notebook = new_notebook(cells=[new_markdown_cell("![Un punto](punto.svg)")])
+    page = to_html(notebook, tmp_path / "01_prueba.ipynb")
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert 'alt="Un punto"' in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ejecutar", "9"], "No hay ninguna lección «9»: las que hay son 01_bien"),
+        (["ejecutar", "roto.ipynb"], "roto.ipynb no es un cuaderno"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_no_traceback(course, capsys, arguments, message):
+    (course / "roto.ipynb").write_text("{", encoding="utf-8")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_without_lessons_it_says_where_it_looked(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["ejecutar"]) == 2
+    assert f"No hay lecciones en {tmp_path / 'notebooks'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "falta: ORDEN"), (["preentrenar", "--pasos", "x"], "'x' no es un número entero válido")],
+)
+def test_usage_errors_are_in_spanish(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("uso: curso")
+    assert message in error
+
+
+def test_version_is_the_package_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.split() == ["curso", __version__]

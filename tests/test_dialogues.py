@@ -1,0 +1,242 @@
+"""De un archivo a parejas: ni un diálogo se pierde en silencio, ni un error se queda sin sitio."""
+
+import json
+import os
+import tracemalloc
+
+import pytest
+
+from course_lib.dialogues import Dialogue, read_dialogues, split_dialogues, to_pairs
+
+GOOD = {"dialog": ["Hola.", "¿Qué tal?"]}
+BOMB = "[" * 200_000
+
+
+def write(path, *records):
+    """Escribe un .jsonl: cada registro es un objeto, o ya el texto de la línea."""
+    lines = [r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in records]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "mis.jsonl"
+
+
+@pytest.fixture
+def notices():
+    return []
+
+
+def messages(*roles):
+    return {"messages": [{"role": r, "content": f"Frase {i}."} for i, r in enumerate(roles)]}
+
+
+# --- La muestra real -----------------------------------------------------------------------------
+
+
+def test_the_real_sample_gives_exactly_6386_pairs_and_reports_its_six_uneven_rows(
+    shared_data, notices
+):
+    path = shared_data / "dailydialog" / "train_1k.jsonl"
+    dialogues = read_dialogues(path, notices.append)
+    assert len(dialogues) == 1000
+    assert len(to_pairs(dialogues)) == 6386
+    assert len(notices) == 1
+    assert "el diálogo se queda" in notices[0] and ": 6 (líneas " in notices[0]
+    assert sum(d.acts is None for d in dialogues) == 6
+
+
+# --- Errores: qué, dónde y cómo arreglarlo -------------------------------------------------------
+
+BROKEN_LINES = {
+    "broken JSON": ('{"dialog": ["a", }', "línea 3, columna 18: el JSON está roto"),
+    "cut short": ('{"dialog":', "línea 3, columna 11: el JSON está roto"),
+    "nested without end": (BOMB, "línea 3: el JSON está anidado"),
+    "a number too long to read": ('{"n": ' + "1" * 5000 + "}", "línea 3: hay un número"),
+    "not an object": ("3.5", "línea 3: se esperaba un objeto JSON, y hay un número"),
+    "NaN": ("NaN", "línea 3: se esperaba un objeto JSON, y hay un número"),
+    "no dialog field": ({"texto": ["a", "b"]}, "línea 3: falta el campo «dialog».*hay «texto»"),
+    "empty object": ({}, "línea 3: falta el campo «dialog».*hay nada"),
+    "dialog is text": ({"dialog": "Hola. Adiós."}, "línea 3: «dialog» debe ser una lista"),
+    "a turn is a number": ({"dialog": ["a", 5]}, "línea 3: «dialog» debe ser una lista de textos"),
+    "messages is null": ({"messages": None}, "línea 3: «messages» debe ser una lista, y es null"),
+    "message without content": ([{"role": "user"}], "línea 3, mensaje 1: debe llevar"),
+    "message is text": (["hola"], "línea 3, mensaje 1: debe llevar"),
+    "unknown role": (messages("user", "bot"), "línea 3, mensaje 2: el papel «bot» no existe"),
+    "role of a wrong type": ([{"role": ["user"], "content": "a"}], "línea 3, mensaje 1: el papel"),
+    "content is null": ([{"role": "user", "content": None}], "mensaje 1: «content».*es null"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_LINES)
+def test_a_line_that_cannot_be_understood_is_an_error_with_file_and_line(file, case):
+    line, sentence = BROKEN_LINES[case]
+    with pytest.raises(ValueError, match=rf"mis\.jsonl, .*{sentence}") as error:
+        read_dialogues(write(file, GOOD, "", line, GOOD))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf8_says_in_which_line(tmp_path, encoding):
+    path = tmp_path / "mis.jsonl"
+    path.write_bytes(b'{"dialog": ["a", "b"]}\n' + '{"dialog": ["ñ", "b"]}'.encode(encoding))
+    with pytest.raises(ValueError, match=r"mis\.jsonl, línea 2: no está en UTF-8: guarda"):
+        read_dialogues(path)
+
+
+def test_errors_in_a_json_file_give_the_line_of_the_file(tmp_path):
+    path = tmp_path / "mis.json"
+    path.write_text('[\n {"dialog": ["a", "b"]},\n {"dialog": ["a" "b"]}\n]')
+    with pytest.raises(ValueError, match=r"mis\.json, línea 3, columna 18: el JSON está roto"):
+        read_dialogues(path)
+    path.write_bytes('[\n {"dialog": ["a", "b"]},\n {"dialog": ["ñ"]}\n]'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"mis\.json, línea 3: no está en UTF-8"):
+        read_dialogues(path)
+
+
+def test_a_json_file_must_be_a_list_and_its_errors_give_the_dialogue(tmp_path):
+    path = tmp_path / "mis.json"
+    path.write_text(json.dumps(GOOD))
+    with pytest.raises(ValueError, match="debe ser una lista de diálogos, y es un objeto"):
+        read_dialogues(path)
+    path.write_text(json.dumps([GOOD, 5]))
+    with pytest.raises(ValueError, match=r"mis\.json, diálogo 2: se esperaba un objeto JSON"):
+        read_dialogues(path)
+
+
+@pytest.mark.parametrize("name", ["mis.jsonl", "mis.json"])
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_file_says_that_no_dialogue_is_left(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match="no deja ningún diálogo que usar"):
+        read_dialogues(path)
+
+
+def test_a_line_of_100_megabytes_is_refused_without_taking_memory(file):
+    write(file, GOOD)
+    os.truncate(file, 100_000_000)  # un archivo disperso: no ocupa disco
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"mis\.jsonl, línea 2: pasa de 10 MB"):
+        read_dialogues(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+@pytest.mark.parametrize("name", ["mis.txt", "mis.csv", "mis"])
+def test_a_suffix_that_is_not_json_is_refused_with_the_way_out(tmp_path, name):
+    with pytest.raises(ValueError, match=r"no acaba en \.jsonl ni en \.json: cambia"):
+        read_dialogues(write(tmp_path / name, GOOD))
+
+
+def test_a_missing_file_and_a_folder_are_told_by_name(tmp_path):
+    for path in (tmp_path / "no.jsonl", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"«{path}»: revisa la ruta"):
+            read_dialogues(path)
+
+
+# --- Saltos: contados y dichos -------------------------------------------------------------------
+
+SKIPPED = {
+    "one turn": ({"dialog": ["Hola."]}, "menos de dos turnos"),
+    "one turn and uneven acts": ({"dialog": ["Hola."], "act": [1, 2]}, "menos de dos turnos"),
+    "no turns": ({"dialog": []}, "menos de dos turnos"),
+    "an empty turn": ({"dialog": ["Hola.", " \t", "Adiós."]}, "turno vacío"),
+    "a marker inside a turn": ({"dialog": ["a<|bot|>b", "c"]}, "marcador"),
+    "a marker of another model": ({"dialog": ["a", "<|IM_start2|>c"]}, "marcador"),
+    "half a character": ('{"dialog": ["a", "b\\ud83d"]}', "medio carácter Unicode"),
+    "nobody answers the user": (messages("system", "user"), "ningún mensaje «user»"),
+    "only the assistant": (messages("assistant", "assistant"), "ningún mensaje «user»"),
+}
+
+
+@pytest.mark.parametrize("case", SKIPPED)
+def test_a_dialogue_that_is_no_use_is_skipped_and_reported_once(file, notices, case):
+    line, reason = SKIPPED[case]
+    dialogues = read_dialogues(write(file, GOOD, line, line, GOOD), notices.append)
+    assert [d.turns for d in dialogues] == [("Hola.", "¿Qué tal?")] * 2
+    assert len(notices) == 1
+    assert reason in notices[0] and notices[0].endswith(": 2 (líneas 2, 3).")
+
+
+def test_a_long_list_of_skipped_lines_is_counted_whole_and_shown_in_part(file, notices):
+    read_dialogues(write(file, GOOD, *[{"dialog": ["a"]}] * 20), notices.append)
+    assert notices[0].endswith(": 20 (líneas 2, 3, 4, 5, 6, 7, 8, 9 y más).")
+
+
+def test_notices_are_printed_when_nobody_else_takes_them(file, capsys):
+    read_dialogues(write(file, GOOD, {"dialog": ["a"]}))
+    assert "mis.jsonl: saltados por tener menos de dos turnos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("act", [[1], [1, "2"], [True, False], 7, {"0": 1}])
+def test_annotations_that_do_not_fit_are_dropped_reported_and_the_dialogue_kept(file, notices, act):
+    (dialogue,) = read_dialogues(
+        write(file, GOOD | {"act": act, "emotion": [0, 1]}), notices.append
+    )
+    assert (dialogue.acts, dialogue.emotions) == (None, None)
+    assert len(notices) == 1 and "el diálogo se queda" in notices[0]
+
+
+def test_a_clean_file_gives_no_notice_and_keeps_its_annotations(file, notices):
+    record = GOOD | {"act": [1, 2], "emotion": [0, 4]}
+    (dialogue,) = read_dialogues(write(file, record), notices.append)
+    assert (dialogue.acts, dialogue.emotions) == ((1, 2), (0, 4))
+    assert notices == []
+
+
+def test_a_byte_order_mark_blank_lines_and_windows_ends_do_no_harm(file, notices):
+    line = json.dumps(GOOD, ensure_ascii=False)
+    file.write_bytes(f"\ufeff{line}\r\n\r\n  \r\n{line}".encode())
+    assert len(read_dialogues(file, notices.append)) == 2
+    assert notices == []
+    assert read_dialogues(file)[1].source.endswith("mis.jsonl, línea 4")
+
+
+# --- Papeles y parejas ---------------------------------------------------------------------------
+
+
+def test_pairs_with_roles_go_from_user_to_assistant_and_the_rest_is_reported(file, notices):
+    roles = ("system", "user", "assistant", "assistant", "user", "user", "assistant", "user")
+    dialogues = read_dialogues(write(file, messages(*roles)), notices.append)
+    assert [(p.user, p.reply) for p in to_pairs(dialogues)] == [
+        ("Frase 1.", "Frase 2."),
+        ("Frase 5.", "Frase 6."),
+    ]
+    assert len(notices) == 1 and "mensajes que no dan pareja" in notices[0]
+
+
+def test_alternating_roles_give_no_notice_in_either_format(tmp_path, notices):
+    talk = messages("user", "assistant", "user", "assistant")
+    path = tmp_path / "mis.json"
+    path.write_text(json.dumps([talk, talk["messages"], GOOD]))
+    assert len(to_pairs(read_dialogues(path, notices.append))) == 2 + 2 + 1
+    assert notices == []
+
+
+def test_pairs_are_adjacent_turns_numbered_by_dialogue():
+    pairs = to_pairs([Dialogue(("a", "b", "c")), Dialogue(("d", "e"))])
+    assert [(p.user, p.reply, p.dialogue) for p in pairs] == [
+        ("a", "b", 0),
+        ("b", "c", 0),
+        ("d", "e", 1),
+    ]
+
+
+def test_the_split_keeps_every_dialogue_once_and_twins_on_one_side():
+    dialogues = [Dialogue((f"{i % 30}", "x"), source=str(i)) for i in range(90)]
+    train, test = split_dialogues(dialogues, 0.2, seed=1)
+    assert sorted(d.source for d in train + test) == sorted(d.source for d in dialogues)
+    assert not {d.turns for d in train} & {d.turns for d in test}
+    assert len(test) == 6 * 3  # un quinto de los 30 distintos, con sus tres copias
+    assert (train, test) == split_dialogues(dialogues, 0.2, seed=1)
+    assert (train, test) != split_dialogues(dialogues, 0.2, seed=2)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, 0.01, -0.5, 2])
+def test_a_split_that_leaves_a_side_empty_is_refused(fraction):
+    with pytest.raises(ValueError, match="una de las partes queda vacía"):
+        split_dialogues([Dialogue(("a", str(i))) for i in range(9)], fraction)

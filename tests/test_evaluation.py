@@ -1,0 +1,254 @@
+"""El marcador: intervalos publicados, generación comprobada token a token y correcciones a mano."""
+
+import math
+
+import pytest
+
+from course_lib.encoding import (
+    Kind,
+    chat_prompt,
+    encode_conversation,
+    encode_original,
+    original_prompt,
+    pair_messages,
+)
+from course_lib.evaluation import (
+    Measure,
+    accuracy,
+    always_yes,
+    ask_directly,
+    ask_in_chat,
+    build_exam,
+    first_turn,
+    format_scoreboard,
+    generate,
+    is_right,
+    normalize,
+    proportion,
+    score_row,
+    talk_loss,
+    wilson,
+    yes_share,
+)
+from course_lib.world import NO, YES, Question, question_prompt
+
+TEXTS = ["Hola", "¿Cuál es la capital de Francia?", "a", "mañana iremos al cine", "Óscar y Ángela"]
+
+
+# --- Intervalos ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [  # Newcombe (1998), Statistics in Medicine 17, tabla I, método 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        # Brown, Cai y DasGupta (2001), Statistical Science 16, n = 10
+        (0, 10, 0.000, 0.2775),
+        (10, 10, 0.7225, 1.000),
+    ],
+)
+def test_wilson_gives_the_published_intervals(hits, n, low, high):
+    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_nothing_tried_is_an_error_and_not_a_division_by_zero():
+    for measure in (lambda: wilson(0, 0), lambda: proportion([]), lambda: accuracy([], [])):
+        with pytest.raises(ValueError, match="No hay intervalo sin intentos"):
+            measure()
+
+
+# --- Generar -------------------------------------------------------------------------------------
+
+
+def greedy(model, ids, steps, ends):
+    """El token más probable, uno a uno y sin lotes, relleno ni caché."""
+    import torch
+
+    made = []
+    while len(made) < steps and not (made and made[-1] in ends):
+        with torch.inference_mode():
+            made.append(model(torch.tensor([ids + made])).logits[0, -1].argmax().item())
+    return made
+
+
+@pytest.mark.parametrize("stop", [None, "a"])
+def test_answers_in_batches_are_those_of_one_by_one_greedy_search(tokenizer, make_model, stop):
+    model = make_model()
+    prompts = [tokenizer.encode(text) for text in TEXTS]
+    ends = [tokenizer.eos_token_id, *(tokenizer.encode(stop) if stop else [])]
+    expected = [
+        tokenizer.decode(greedy(model, ids, 12, ends), skip_special_tokens=True) for ids in prompts
+    ]
+    assert len(set(expected)) > 1
+    for size in (1, 2, 64):
+        assert generate(model, tokenizer, prompts, 12, size, stop) == expected
+
+
+def test_generating_leaves_no_trace_and_asks_nothing_of_chance(tokenizer, make_model):
+    import torch
+
+    model = make_model()
+    prompts = [tokenizer.encode(text) for text in TEXTS]
+    torch.manual_seed(1)
+    first = generate(model, tokenizer, prompts)
+    torch.manual_seed(2)
+    model.train()
+    assert generate(model, tokenizer, prompts) == first
+    assert prompts == [tokenizer.encode(text) for text in TEXTS]
+    assert generate(model, tokenizer, []) == []
+
+
+def test_asking_in_chat_and_directly_use_the_forms_that_the_lessons_show(
+    chat_tokenizer, make_model
+):
+    model = make_model(positions=128)
+    question = Question("capital", "¿Cuál es la capital?", "París", context="Hola.")
+    told = chat_prompt(chat_tokenizer, [{"role": "user", "content": "Hola. ¿Cuál es la capital?"}])
+    (expected,) = generate(model, chat_tokenizer, [told])
+    assert ask_in_chat(model, chat_tokenizer, chat_prompt)([question]) == [first_turn(expected)]
+    written = chat_tokenizer.encode("Contexto: Hola.\nPregunta: ¿Cuál es la capital?\nRespuesta:")
+    assert chat_tokenizer.decode(written) == question_prompt(question)
+    (expected,) = generate(model, chat_tokenizer, [written], stop="\n")
+    assert ask_directly(model, chat_tokenizer)([question]) == [expected.strip()]
+    assert ask_in_chat(model, chat_tokenizer, original_prompt)([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "turn"),
+    [
+        (" Sí. <|user|> ¿Y tú?", "Sí."),
+        ("<|bot|> Hola", ""),
+        ("", ""),
+        (" a < b <|x y|> ", "a < b <|x y|>"),
+    ],
+)
+def test_the_first_turn_ends_where_another_marker_begins(text, turn):
+    assert first_turn(text) == turn
+
+
+# --- Corregir ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "right"),
+    [
+        ("París", "París", True),
+        ("París", "es PARIS, creo.", True),
+        ("París", "«París».", True),
+        ("París", "Sí,París.Claro", True),
+        ("París", "\n\nParís\nMadrid", True),
+        ("París", "Madrid.\nParís", False),
+        ("París", "Parísina", False),
+        ("París", "", False),
+        ("París", " \n ", False),
+        ("Buenos Aires", "Es Buenos  Aires.", True),
+        ("Buenos Aires", "Buenos días, Aires.", False),
+        ("Buenos Aires", "Buenos", False),
+        ("1985", "En 1985.", True),
+        ("1985", "En 19850.", False),
+        ("Puerto-España", "puerto españa", True),
+    ],
+)
+def test_an_answer_is_right_if_its_first_line_says_the_expected_words(expected, answer, right):
+    assert is_right(answer, Question("capital", "¿?", expected)) is right
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "right"),
+    [
+        (YES, "Sí.", True),
+        (YES, "¡SÍ! Claro.", True),
+        (YES, "Sí,claro", True),
+        (YES, "Yo digo que sí", False),
+        (YES, "Sílaba", False),
+        (YES, "", False),
+        (NO, "No, es Lima.", True),
+        (NO, "Sí, ¿no?", False),
+        (NO, "Noruega", False),
+    ],
+)
+def test_a_yes_no_answer_is_right_by_its_first_word_alone(expected, answer, right):
+    assert is_right(answer, Question("sí/no", "¿?", expected)) is right
+
+
+def test_normalizing_forgets_accents_case_and_marks_but_not_word_borders():
+    assert normalize("  ¿Qué?…  ¡N'DJAMENA-Ñu! ") == "que n djamena nu"
+
+
+# --- Pérdida al conversar ------------------------------------------------------------------------
+
+
+def test_a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary(
+    chat_tokenizer, make_model
+):
+    model = make_model()
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    encoded = [encode_conversation(chat_tokenizer, pair_messages("Hola", t)) for t in TEXTS]
+    measure = talk_loss(model, encoded, chat_tokenizer.pad_token_id)
+    assert measure.value == pytest.approx(math.log(model.config.vocab_size), abs=1e-5)
+    assert (measure.low, measure.high) == pytest.approx((measure.value,) * 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_talk_loss_is_the_mean_over_user_and_reply_tokens_alone(tokenizer, make_model, batch_size):
+    import torch
+
+    tokenizer.pad_token = tokenizer.eos_token
+    model, total, n = make_model(), 0.0, 0
+    encoded = [encode_original(tokenizer, "Hola", text, 64) for text in TEXTS]
+    for example in encoded:  # la pérdida del propio modelo, con todo lo demás sin etiqueta
+        real = [k in (Kind.USER, Kind.REPLY) for k in example.kinds]
+        labels = [i if r else -100 for i, r in zip(example.input_ids, real, strict=True)]
+        with torch.inference_mode():
+            loss = model(torch.tensor([example.input_ids]), labels=torch.tensor([labels])).loss
+        total, n = total + loss.item() * sum(real), n + sum(real)
+    measure = talk_loss(model, encoded, tokenizer.pad_token_id, batch_size)
+    assert measure.n == n
+    assert measure.value == pytest.approx(total / n, rel=1e-5)
+    assert measure.low < measure.value < measure.high
+
+
+# --- El examen y la tabla ------------------------------------------------------------------------
+
+
+def test_the_exam_is_always_the_same_and_half_of_its_yes_no_questions_are_true():
+    exam = build_exam(n=60, seed=4)
+    assert exam == build_exam(n=60, seed=4) != build_exam(n=60, seed=5)
+    assert [len(part) for part in vars(exam).values()] == [60, 60, 60]
+    assert sum(q.answer == YES for q in exam.yes_no) == 30
+    for part in (exam.facts, exam.yes_no, exam.reading):
+        assert len(set(part)) == 60
+
+
+@pytest.mark.parametrize("n", [0, 7, -2, 100_000])
+def test_an_exam_of_an_impossible_size_is_refused(n):
+    with pytest.raises(ValueError, match=f"n={n} debe ser par y estar entre"):
+        build_exam(n)
+
+
+def test_whoever_always_says_yes_gets_half_of_the_yes_no_questions_and_nothing_else():
+    row = score_row("dice sí", always_yes, always_yes, build_exam(n=40))
+    assert [row[c]["value"] for c in ("sabe", "chat", "lee")] == [0, 0, 0]
+    assert [row[c]["value"] for c in ("si_no", "si_no_chat", "dice_si")] == [0.5, 0.5, 1]
+    assert all(row[c]["n"] == 40 for c in ("sabe", "chat", "lee", "si_no", "si_no_chat", "dice_si"))
+    assert yes_share(["Sí, claro", "no", "si", ""]).value == 0.5
+
+
+def test_the_table_gives_every_figure_with_its_interval_and_the_sizes_below():
+    exam = build_exam(n=10)
+    rows = [
+        score_row("tonto", always_yes, always_yes, exam),
+        score_row("otro", always_yes, always_yes, exam, Measure(2.345, 99, 2.1, 2.6), 41.7),
+    ]
+    header, _, first, second, _, sizes = format_scoreboard(rows).split("\n")
+    assert first.count("|") == second.count("|") == header.count("|")
+    assert first.startswith("| tonto | 0% [0, 28] | 0% [0, 28] | 50% [24, 76] |")
+    assert first.endswith("| — | — |")
+    assert second.endswith("| 2,35 [2,10, 2,60] | 42 |") or second.endswith(
+        "2,34 [2,10, 2,60] | 42 |"
+    )
+    assert "Sabe: n = 10" in sizes and "Conversa (nats por token): n = 99" in sizes

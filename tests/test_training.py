@@ -1,0 +1,237 @@
+"""El ajuste, contra la pérdida del propio transformers y contra sí mismo, interrumpido y seguido."""
+
+from functools import partial
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+
+from course_lib.encoding import (
+    Kind,
+    collate,
+    encode_conversation,
+    encode_original,
+    pair_messages,
+)
+from course_lib.training import fine_tune, set_seed
+
+PAIRS = [
+    ("Hola, ¿qué tal?", "Muy bien, gracias, ¿y tú?"),
+    ("¿Y la niña?", "En el jardín."),
+    ("a", "b"),
+    ("¿Vamos al cine?", "Mañana iremos con Óscar y Ángela."),
+]
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    def make(folder="ajuste", **changes):
+        values = {
+            "max_steps": 6,
+            "per_device_train_batch_size": 2,
+            "learning_rate": 1e-2,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "use_cpu": True,
+        }
+        return TrainingArguments(output_dir=str(tmp_path / folder), **(values | changes))
+
+    return make
+
+
+@pytest.fixture(params=["original", "chat"])
+def data(request, tokenizer):
+    """Los cuatro ejemplos con cada codificación, y su función de lotes."""
+    if request.param == "original":
+        tokenizer.pad_token = tokenizer.eos_token
+        rows = [encode_original(tokenizer, *pair, 48) for pair in PAIRS]
+    else:
+        from course_lib.encoding import prepare_for_chat
+
+        prepare_for_chat(tokenizer)
+        rows = [encode_conversation(tokenizer, pair_messages(*pair)) for pair in PAIRS]
+    dataset = Dataset.from_list([vars(row) for row in rows])
+    return dataset, partial(collate, pad_token_id=tokenizer.pad_token_id)
+
+
+def own_loss(model, batch):
+    """La pérdida que da transformers por su cuenta, sin nada nuestro."""
+    names = ("input_ids", "attention_mask", "labels")
+    with torch.inference_mode():
+        return model.eval()(**{name: batch[name] for name in names}).loss.item()
+
+
+def entries(run):
+    return [row for row in run.log if "loss" in row]
+
+
+def same_weights(one, other, tolerance=0.0):
+    pairs = zip(one.state_dict().items(), other.state_dict().values(), strict=True)
+    return all(torch.allclose(a, b, rtol=0, atol=tolerance) for (_, a), b in pairs)
+
+
+def test_the_loss_is_that_of_transformers_for_the_same_batch(data, arguments, make_model):
+    dataset, collator = data
+    expected = own_loss(make_model(), collator(dataset.to_list()))
+    args = arguments(max_steps=1, per_device_train_batch_size=4)
+    run = fine_tune(make_model(), args, dataset, collator)
+    assert entries(run)[0]["loss"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_each_kinds_loss_is_that_of_transformers_with_only_that_kind_labelled(
+    data, arguments, make_model
+):
+    dataset, collator = data
+    batch = collator(dataset.to_list())
+    args = arguments(max_steps=1, per_device_train_batch_size=4)
+    (entry,) = entries(fine_tune(make_model(), args, dataset, collator))
+    for kind in Kind:
+        here = batch["kinds"] == kind
+        name = f"loss_{kind.name.lower()}"
+        if not here[:, 1:].any():
+            assert name not in entry
+            continue
+        labels = torch.where(here, batch["input_ids"], -100)
+        assert entry[name] == pytest.approx(
+            own_loss(make_model(), batch | {"labels": labels}), 1e-4
+        )
+
+
+def test_where_everything_counts_the_kinds_recombine_into_the_loss(
+    tokenizer, arguments, make_model
+):
+    tokenizer.pad_token = tokenizer.eos_token
+    rows = [vars(encode_original(tokenizer, *pair, 48)) for pair in PAIRS]
+    run = fine_tune(
+        make_model(),
+        arguments(per_device_train_batch_size=4, logging_steps=2),
+        Dataset.from_list(rows),
+        partial(collate, pad_token_id=tokenizer.pad_token_id),
+    )
+    kinds = [kind for row in rows for kind in row["kinds"][1:]]
+    assert len(entries(run)) == 3
+    for entry in entries(run):
+        parts = [entry.get(f"loss_{k.name.lower()}", 0) * kinds.count(k) for k in Kind]
+        assert sum(parts) / len(kinds) == pytest.approx(float(entry["loss"]), abs=1e-3)
+
+
+def test_accumulating_two_small_batches_is_one_large_batch(data, arguments, make_model):
+    dataset, collator = data
+    large = arguments("uno", max_steps=2, per_device_train_batch_size=4)
+    small = arguments("dos", max_steps=2, gradient_accumulation_steps=2)
+    one = fine_tune(make_model(), large, dataset, collator)
+    two = fine_tune(make_model(), small, dataset, collator)
+    assert same_weights(one.model, two.model, 1e-4)
+    assert not same_weights(one.model, make_model(), 1e-4)
+
+
+def test_the_loss_on_held_out_data_is_that_of_transformers_and_leaves_the_log_alone(
+    data, arguments, make_model
+):
+    dataset, collator = data
+    plain = fine_tune(make_model(), arguments("sin"), dataset, collator)
+    args = arguments("con", eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=4)
+    measured = fine_tune(make_model(), args, dataset, collator, eval_dataset=dataset)
+    last = [row["eval_loss"] for row in measured.log if "eval_loss" in row][-1]
+    assert last == pytest.approx(own_loss(measured.model, collator(dataset.to_list())), abs=1e-4)
+    names = {name for row in entries(plain) for name in row if name.startswith("loss")}
+    assert [{n: row.get(n) for n in names} for row in entries(measured)] == [
+        {n: row.get(n) for n in names} for row in entries(plain)
+    ]
+
+
+# --- Interrumpir y seguir ------------------------------------------------------------------------
+
+
+def interrupted(collator, calls):
+    """Una función de lotes que, a la llamada `calls`, se corta como con Ctrl-C."""
+    count = 0
+
+    def collate_or_stop(rows):
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise KeyboardInterrupt
+        return collator(rows)
+
+    return collate_or_stop
+
+
+def test_a_run_cut_short_and_resumed_ends_with_the_weights_of_a_straight_one(
+    data, arguments, make_model
+):
+    dataset, collator = data
+    straight = fine_tune(make_model(), arguments("seguido"), dataset, collator)
+    saving = partial(arguments, "cortado", save_strategy="steps", save_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(make_model(), saving(), dataset, interrupted(collator, 6))
+    resumed = fine_tune(make_model(), saving(), dataset, collator, resume=True)
+    assert same_weights(straight.model, resumed.model, 1e-6)
+    assert [row["step"] for row in entries(resumed)] == [1, 2, 3, 4, 5, 6]
+    assert [row["loss"] for row in entries(resumed)] == pytest.approx(
+        [row["loss"] for row in entries(straight)], abs=1e-4
+    )
+
+
+def test_resuming_where_nothing_was_saved_starts_from_the_beginning(data, arguments, make_model):
+    dataset, collator = data
+    one = fine_tune(make_model(), arguments("nuevo"), dataset, collator, resume=True)
+    two = fine_tune(make_model(), arguments("otro"), dataset, collator)
+    assert same_weights(one.model, two.model)
+
+
+def test_without_resume_an_old_checkpoint_is_not_used(data, arguments, make_model):
+    dataset, collator = data
+    saving = partial(arguments, save_strategy="steps", save_steps=2)
+    one = fine_tune(make_model(), saving(), dataset, collator)
+    two = fine_tune(make_model(), saving(), dataset, collator)
+    assert same_weights(one.model, two.model)
+
+
+# --- Guardar, cargar y errores -------------------------------------------------------------------
+
+
+def test_a_tuned_model_saved_and_loaded_gives_identical_logits(
+    chat_tokenizer, arguments, make_model, tmp_path
+):
+    rows = [vars(encode_conversation(chat_tokenizer, pair_messages(*pair))) for pair in PAIRS]
+    collator = partial(collate, pad_token_id=chat_tokenizer.pad_token_id)
+    dataset = Dataset.from_list(rows)
+    run = fine_tune(make_model(), arguments(), dataset, collator, processing_class=chat_tokenizer)
+    run.trainer.save_model(str(tmp_path / "guardado"))
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "guardado").eval()
+    ids = collator(rows)["input_ids"]
+    with torch.inference_mode():
+        assert torch.equal(loaded(ids).logits, run.model.eval()(ids).logits)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "guardado")
+    again = [vars(encode_conversation(tokenizer, pair_messages(*pair))) for pair in PAIRS]
+    assert again == rows
+
+
+def test_training_learns_its_four_examples_by_heart(data, arguments, make_model):
+    dataset, collator = data
+    run = fine_tune(
+        make_model(), arguments(max_steps=60, per_device_train_batch_size=4), dataset, collator
+    )
+    first, last = entries(run)[0]["loss"], entries(run)[-1]["loss"]
+    assert last < first / 10
+    assert run.seconds > 0 and run.trainer.model is run.model
+
+
+def test_data_without_its_columns_is_refused_with_the_way_out(arguments, make_model):
+    dataset = Dataset.from_list([{"input_ids": [1], "labels": [1]}])
+    with pytest.raises(ValueError, match=r"\['attention_mask', 'kinds'\].*course_lib\.encoding"):
+        fine_tune(make_model(), arguments(), dataset, collate)
+
+
+def test_a_seed_fixes_python_numpy_and_torch_alike():
+    import random
+
+    import numpy as np
+
+    def draw():
+        set_seed(5)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw() == draw()
