@@ -6,6 +6,8 @@ hechos: tu evaluación manda sobre ellos.
 """
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -223,7 +225,10 @@ def decision_widget() -> None:
     from IPython.display import display
 
     form = decision_form()
-    plain = "Aquí va un formulario, que funciona con el cuaderno en marcha. Sin tocarlo dice:\n\n"
+    advice = re.sub(r"\[(.+?)\]\(.+?\)|[*>] ?", r"\1", format_advice(advise(form.needs())))
+    lines = ["Aquí va un formulario, que funciona con el cuaderno en marcha. Sin tocarlo dice:", ""]
+    for line in advice.splitlines():
+        lines += textwrap.wrap(line, 96, subsequent_indent="  " * line.startswith("-")) or [""]
     view = {"version_major": 2, "version_minor": 0, "model_id": form.model_id}
-    text = plain + format_advice(advise(form.needs()))
-    display({"text/plain": text, "application/vnd.jupyter.widget-view+json": view}, raw=True)
+    plain = "\n".join(lines)
+    display({"text/plain": plain, "application/vnd.jupyter.widget-view+json": view}, raw=True)

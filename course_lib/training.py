@@ -100,20 +100,22 @@ def make_trainer(**kwargs):
                 outputs.logits[:, :-1].flatten(0, 1).float(), targets.flatten(), reduction="none"
             ).view_as(targets)
             counted = labels != IGNORED
-            total = counted.sum() if num_items_in_batch is None else num_items_in_batch
+            train = model.training and num_items_in_batch is not None
+            total = num_items_in_batch if train else counted.sum()
             if model.training:
-                self.by_kind += (
-                    torch.stack(
-                        [
-                            torch.bincount(kinds.flatten(), losses.detach().flatten(), len(Kind)),
-                            torch.bincount(kinds.flatten(), minlength=len(Kind)),
-                        ]
-                    )
-                    .cpu()
-                    .double()
-                )  # en MPS no hay float64
+                sums = torch.bincount(kinds.flatten(), losses.detach().flatten(), len(Kind))
+                counts = torch.bincount(kinds.flatten(), minlength=len(Kind))
+                # Antes a la CPU y después a float64, que en MPS no existe.
+                self.by_kind += torch.stack([sums, counts]).cpu().double()
             loss = (losses * counted).sum() / total
             return (loss, outputs) if return_outputs else loss
+
+        def get_batch_samples(self, *args, **kwargs):
+            batches, total = super().get_batch_samples(*args, **kwargs)
+            # Con GPT-2, Trainer divide también por el primer token de cada fila, que nadie predice.
+            if total is not None:
+                total = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch in batches)
+            return batches, total
 
         def log(self, logs, *args, **kwargs):
             if "loss" in logs:

@@ -195,13 +195,19 @@ _CODAS = ["", "", "", "", "", "n", "r", "s", "l"]
 _ENDINGS = "a o e ia al en ar ín ora ino ela ira ún eda ona is era ol ío án".split()
 
 
+@cache
+def _real_words() -> frozenset[str]:
+    """Las palabras de los países y capitales de verdad, en minúsculas."""
+    words = (f"{c.name} {c.capital}".lower().split() for c in load_countries())
+    return frozenset(word for name in words for word in name)
+
+
 def invent_name(rng: random.Random, reserved: bool = False) -> str:
     """Inventa un nombre sílaba a sílaba («Tarvela»), que no es ningún nombre del mundo.
 
     Uno de cada diez nombres queda reservado para los exámenes (`reserved=True`): el
     preentrenamiento no los usa nunca, así que leerlos de un contexto no puede ser memoria.
     """
-    known = {word.lower() for c in load_countries() for word in f"{c.name} {c.capital}".split()}
     while True:
         syllables = [
             rng.choice(_ONSETS) + rng.choice("aeiou") + rng.choice(_CODAS)
@@ -209,7 +215,7 @@ def invent_name(rng: random.Random, reserved: bool = False) -> str:
         ]
         name = "".join(syllables) + rng.choice(_ONSETS[:26]) + rng.choice(_ENDINGS)
         is_reserved = zlib.crc32(name.encode()) % 10 == 0
-        if is_reserved == reserved and name not in known:
+        if is_reserved == reserved and name not in _real_words():
             return name.capitalize()
 
 
@@ -325,7 +331,7 @@ def pretraining_documents(seed: int = 0) -> Iterator[str]:
                 lambda _: yes_no_question(
                     rng.choice(countries), rng.choice(ATTRIBUTES), rng.random() < 0.5, rng, None
                 ),
-                rng.randint(1, 4),
+                rng.randint(1, 5),
             )
         elif kind < 0.88:
             same = rng.random() < 0.5
