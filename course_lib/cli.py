@@ -142,9 +142,9 @@ def _pretrain(arguments) -> int:
 
 
 def _write_card(arguments) -> int:
-    from course_lib import pretraining
+    from course_lib import card
 
-    print(f"La ficha está en {pretraining.write_model_card()}")
+    print(f"La ficha está en {card.write_model_card()}")
     return 0
 
 

@@ -101,7 +101,8 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
     }.get(rung, (0, 0))
     missing = []
     if needs.examples < examples:
-        missing.append(f"al menos {examples} ejemplos revisados (hay {needs.examples})")
+        text = f"al menos {examples:_} ejemplos revisados (hay {needs.examples:_})"
+        missing.append(text.replace("_", "."))
     if needs.gpu_hours < hours:
         missing.append(f"{hours:g} h de GPU o más (hay {needs.gpu_hours:g})")
     if rung >= Rung.LORA and not needs.has_evaluation:
@@ -225,7 +226,8 @@ def decision_widget() -> None:
     from IPython.display import display
 
     form = decision_form()
-    advice = re.sub(r"\[(.+?)\]\(.+?\)|[*>] ?", r"\1", format_advice(advise(form.needs())))
+    advice = format_advice(advise(form.needs()))
+    advice = re.sub(r"\[(.+?)\]\(.+?\)|\*+|^> ", r"\1", advice, flags=re.MULTILINE)
     lines = ["Aquí va un formulario, que funciona con el cuaderno en marcha. Sin tocarlo dice:", ""]
     for line in advice.splitlines():
         lines += textwrap.wrap(line, 96, subsequent_indent="  " * line.startswith("-")) or [""]

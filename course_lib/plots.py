@@ -178,3 +178,34 @@ def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
     axes.set_axis_off()
     axes.set_title(title, loc="left", fontsize=11)
     return figure
+
+
+def scoreboard_bars(rows: Sequence[dict], title: str):
+    """Las proporciones del marcador con su intervalo del 95%: un grupo de barras por medida.
+
+    Args:
+        rows: filas de `evaluation.score_row`.
+    """
+    names = {
+        "sabe": "sabe", "chat": "responde\nen chat", "si_no": "sí/no", "si_no_chat": "sí/no\nen chat",
+        "dice_si": "dice «sí»\nen chat", "lee": "lee",
+    }
+    figure, axes = new_axes(title, "", "proporción (%)", size=(8.5, 3.8))
+    width = 0.8 / len(rows)
+    styles = [("#BBBBBB", "//"), ("#0072B2", ""), ("#D55E00", "xx"), ("#009E73", "..")]
+    for k, row in enumerate(rows):
+        measures = [row[name] for name in names]
+        values = [100 * m["value"] for m in measures]
+        spans = [
+            [max(0, v - 100 * m["low"]) for v, m in zip(values, measures, strict=True)],
+            [max(0, 100 * m["high"] - v) for v, m in zip(values, measures, strict=True)],
+        ]
+        color, hatch = styles[k % len(styles)]
+        axes.bar(
+            [i + k * width for i in range(len(names))], values, width, yerr=spans, label=row["quien"],
+            color=color, hatch=hatch, edgecolor="white", error_kw={"lw": 1, "capsize": 2},
+        )
+    axes.set_xticks([i + 0.4 - width / 2 for i in range(len(names))], list(names.values()))
+    axes.set_ylim(0, 105)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(rows))
+    return figure

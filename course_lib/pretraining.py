@@ -1,4 +1,4 @@
-"""La receta del mini-modelo: un GPT-2 pequeño que aprende el mundo cerrado desde cero.
+"""La receta del minimodelo: un GPT-2 pequeño que aprende el mundo cerrado desde cero.
 
 `curso preentrenar` llama a `pretrain`. Cada paso saca su lote de una semilla propia, así que un
 entrenamiento cortado sigue donde estaba y da los mismos pesos que uno seguido.
@@ -129,7 +129,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = True) -> Path:
-    """Preentrena el mini-modelo y lo deja en `directory`, listo para `from_pretrained`.
+    """Preentrena el minimodelo y lo deja en `directory`, listo para `from_pretrained`.
 
     Guarda el avance cada `SAVE_EVERY` pasos en `directory/avance`; con `resume` sigue desde ahí.
     Usa bfloat16 para las multiplicaciones si el procesador lo trae; los pesos son siempre float32.

@@ -1,4 +1,4 @@
-"""El mundo cerrado: todo lo que el mini-modelo leyó y todo lo que se le puede preguntar.
+"""El mundo cerrado: todo lo que el minimodelo leyó y todo lo que se le puede preguntar.
 
 Conocemos cada hecho que el modelo vio, y por eso podemos medir qué sabe, qué lee y qué olvida.
 Este módulo no sabe nada de redes neuronales: hechos y frases entran, textos y preguntas salen.
@@ -47,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Document:
-    """Un documento nuevo, que el mini-modelo nunca leyó, con las preguntas que contesta."""
+    """Un documento nuevo, que el minimodelo nunca leyó, con las preguntas que contesta."""
 
     id: str
     title: str
@@ -284,7 +284,7 @@ def reading_questions(n: int, seed: int = 0) -> list[Question]:
 
 
 def question_prompt(question: Question, examples: Sequence[Question] = ()) -> str:
-    """El texto que pide la respuesta en la forma en que el mini-modelo la aprendió.
+    """El texto que pide la respuesta en la forma en que el minimodelo la aprendió.
 
     Args:
         question: lo que se pregunta; si lleva contexto, va delante.
@@ -299,7 +299,7 @@ def question_prompt(question: Question, examples: Sequence[Question] = ()) -> st
 
 
 def pretraining_documents(seed: int = 0) -> Iterator[str]:
-    """Genera sin fin los textos con los que se preentrena el mini-modelo.
+    """Genera sin fin los textos con los que se preentrena el minimodelo.
 
     La mezcla (40% lectura, 36% sí o no, 12% preguntas y 12% frases, en textos) se eligió
     midiendo: con poca lectura el modelo no aprende a copiar, y con pocas preguntas de sí o no

@@ -189,6 +189,8 @@ def test_where_nothing_draws_the_form_its_advice_is_read_as_text(monkeypatch):
     decision_widget()
     (data,) = shown
     text = data["text/plain"]
-    assert "Empieza por: buscar y leer (RAG)." in text and "Lewis et al., 2020" in text
+    assert (
+        "Empieza por: buscar y leer (RAG). Si no basta: un" in text and "Lewis et al., 2020" in text
+    )
     assert "*" not in text and max(map(len, text.splitlines())) <= 96
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"]

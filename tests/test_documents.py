@@ -1,4 +1,4 @@
-"""Los documentos nuevos son legibles para el mini-modelo, coherentes y buscables."""
+"""Los documentos nuevos son legibles para el minimodelo, coherentes y buscables."""
 
 import csv
 import json

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from course_lib.dialogue_stats import describe_dialogues
-from course_lib.dialogues import Dialogue, read_dialogues, shipped_dialogues, to_pairs
+from course_lib.dialogues import (
+    Dialogue,
+    read_dialogues,
+    shipped_dialogues,
+    split_dialogues,
+    to_pairs,
+)
 from course_lib.encoding import IGNORED, Kind, original_text
 from course_lib.exercises import check, get
 from course_lib.exercises.lesson_03 import EXERCISES
@@ -249,7 +255,12 @@ def lesson_dict(name: str) -> dict:
     raise AssertionError(f"la lección no define «{name}»")
 
 
-@pytest.mark.skipif(not REAL_SAMPLE.is_file(), reason="no está la muestra de DailyDialog")
+needs_sample = pytest.mark.skipif(
+    not REAL_SAMPLE.is_file(), reason="no está la muestra de DailyDialog, que no viaja con el curso"
+)
+
+
+@needs_sample
 @pytest.mark.skipif(not LESSON.is_file(), reason="no está la lección")
 def test_the_figures_quoted_from_dailydialog_are_those_of_the_sample():
     stats = describe_dialogues((d.turns for d in read_dialogues(REAL_SAMPLE)), "en")
@@ -259,8 +270,23 @@ def test_the_figures_quoted_from_dailydialog_are_those_of_the_sample():
         assert value == pytest.approx(getattr(stats, field), abs=0.0051), field
 
 
+def seen_before(train, test) -> float:
+    """Qué parte de las respuestas de prueba aparece igual en el entrenamiento."""
+    texts = {text for pair in train for text in (pair.user, pair.reply)}
+    return sum(pair.reply in texts for pair in test) / len(test)
+
+
+@needs_sample
+def test_the_leaks_quoted_from_dailydialog_are_those_of_the_sample():
+    dialogues = read_dialogues(REAL_SAMPLE)
+    pairs = to_pairs(dialogues)
+    shuffled, cut = random.Random(0).sample(pairs, len(pairs)), len(pairs) // 10
+    assert round(100 * seen_before(shuffled[cut:], shuffled[:cut])) == 81
+    train, test = split_dialogues(dialogues)
+    assert round(100 * seen_before(to_pairs(train), to_pairs(test))) == 9
+
+
 def test_the_test_part_has_its_own_replies():
     # La lección enseña que CharlaDiaria reparte por escenas: nada de la prueba se vio al entrenar.
     train, test = (to_pairs(shipped_dialogues(part)) for part in ("train", "test"))
-    seen = {text for pair in train for text in (pair.user, pair.reply)}
-    assert sum(pair.reply in seen for pair in test) / len(test) < 0.05
+    assert seen_before(train, test) < 0.05

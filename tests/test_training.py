@@ -1,5 +1,6 @@
 """El ajuste, contra la pérdida de transformers y contra sí mismo, cortado y seguido."""
 
+import gc
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from course_lib.encoding import (
     encode_conversation,
     encode_original,
     pair_messages,
+    prepare_for_chat,
 )
 from course_lib.training import fine_tune, set_seed
 
@@ -22,6 +24,14 @@ PAIRS = [
     ("a", "b"),
     ("¿Vamos al cine?", "Mañana iremos con Óscar y Ángela."),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light_collections():
+    """`Trainer` recoge la basura en cada ajuste: que no repase los módulos ya cargados."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -40,19 +50,26 @@ def arguments(tmp_path):
     return make
 
 
-@pytest.fixture(params=["original", "chat"])
-def data(request, tokenizer):
-    """Los cuatro ejemplos con cada codificación, y su función de lotes."""
-    if request.param == "original":
+def encode_pairs(encoding, tokenizer):
+    """Los cuatro ejemplos con una de las dos codificaciones, y su función de lotes."""
+    if encoding == "original":
         tokenizer.pad_token = tokenizer.eos_token
         rows = [encode_original(tokenizer, *pair, 48) for pair in PAIRS]
     else:
-        from course_lib.encoding import prepare_for_chat
-
         prepare_for_chat(tokenizer)
         rows = [encode_conversation(tokenizer, pair_messages(*pair)) for pair in PAIRS]
     dataset = Dataset.from_list([vars(row) for row in rows])
     return dataset, partial(collate, pad_token_id=tokenizer.pad_token_id)
+
+
+@pytest.fixture(params=["original", "chat"])
+def data(request, tokenizer):
+    return encode_pairs(request.param, tokenizer)
+
+
+@pytest.fixture
+def chat_data(tokenizer):
+    return encode_pairs("chat", tokenizer)
 
 
 def own_loss(model, batch):
@@ -101,15 +118,10 @@ def test_each_kinds_loss_is_that_of_transformers_with_only_that_kind_labelled(
 def test_where_everything_counts_the_kinds_recombine_into_the_loss(
     tokenizer, arguments, make_model
 ):
-    tokenizer.pad_token = tokenizer.eos_token
-    rows = [vars(encode_original(tokenizer, *pair, 48)) for pair in PAIRS]
-    run = fine_tune(
-        make_model(),
-        arguments(per_device_train_batch_size=4, logging_steps=2),
-        Dataset.from_list(rows),
-        partial(collate, pad_token_id=tokenizer.pad_token_id),
-    )
-    kinds = [kind for row in rows for kind in row["kinds"][1:]]
+    dataset, collator = encode_pairs("original", tokenizer)
+    args = arguments(per_device_train_batch_size=4, logging_steps=2)
+    run = fine_tune(make_model(), args, dataset, collator)
+    kinds = [kind for row in dataset["kinds"] for kind in row[1:]]
     assert len(entries(run)) == 3
     for entry in entries(run):
         parts = [entry.get(f"loss_{k.name.lower()}", 0) * kinds.count(k) for k in Kind]
@@ -160,9 +172,9 @@ def interrupted(collator, calls):
 
 
 def test_a_run_cut_short_and_resumed_ends_with_the_weights_of_a_straight_one(
-    data, arguments, make_model
+    chat_data, arguments, make_model
 ):
-    dataset, collator = data
+    dataset, collator = chat_data
     straight = fine_tune(make_model(), arguments("seguido"), dataset, collator)
     saving = partial(arguments, "cortado", save_strategy="steps", save_steps=2)
     with pytest.raises(KeyboardInterrupt):
@@ -175,15 +187,17 @@ def test_a_run_cut_short_and_resumed_ends_with_the_weights_of_a_straight_one(
     )
 
 
-def test_resuming_where_nothing_was_saved_starts_from_the_beginning(data, arguments, make_model):
-    dataset, collator = data
+def test_resuming_where_nothing_was_saved_starts_from_the_beginning(
+    chat_data, arguments, make_model
+):
+    dataset, collator = chat_data
     one = fine_tune(make_model(), arguments("nuevo"), dataset, collator, resume=True)
     two = fine_tune(make_model(), arguments("otro"), dataset, collator)
     assert same_weights(one.model, two.model)
 
 
-def test_without_resume_an_old_checkpoint_is_not_used(data, arguments, make_model):
-    dataset, collator = data
+def test_without_resume_an_old_checkpoint_is_not_used(chat_data, arguments, make_model):
+    dataset, collator = chat_data
     saving = partial(arguments, save_strategy="steps", save_steps=2)
     one = fine_tune(make_model(), saving(), dataset, collator)
     two = fine_tune(make_model(), saving(), dataset, collator)
@@ -194,20 +208,18 @@ def test_without_resume_an_old_checkpoint_is_not_used(data, arguments, make_mode
 
 
 def test_a_tuned_model_saved_and_loaded_gives_identical_logits(
-    chat_tokenizer, arguments, make_model, tmp_path
+    chat_data, tokenizer, arguments, make_model, tmp_path
 ):
-    rows = [vars(encode_conversation(chat_tokenizer, pair_messages(*pair))) for pair in PAIRS]
-    collator = partial(collate, pad_token_id=chat_tokenizer.pad_token_id)
-    dataset = Dataset.from_list(rows)
-    run = fine_tune(make_model(), arguments(), dataset, collator, processing_class=chat_tokenizer)
+    dataset, collator = chat_data
+    run = fine_tune(make_model(), arguments(), dataset, collator, processing_class=tokenizer)
     run.trainer.save_model(str(tmp_path / "guardado"))
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "guardado").eval()
-    ids = collator(rows)["input_ids"]
+    ids = collator(dataset.to_list())["input_ids"]
     with torch.inference_mode():
         assert torch.equal(loaded(ids).logits, run.model.eval()(ids).logits)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "guardado")
-    again = [vars(encode_conversation(tokenizer, pair_messages(*pair))) for pair in PAIRS]
-    assert again == rows
+    again = AutoTokenizer.from_pretrained(tmp_path / "guardado")
+    rows = [vars(encode_conversation(again, pair_messages(*pair))) for pair in PAIRS]
+    assert rows == dataset.to_list()
 
 
 def test_training_learns_its_four_examples_by_heart(data, arguments, make_model):

@@ -18,7 +18,7 @@ def _not_a_function(answer: Any, name: str) -> str | None:
     return None
 
 
-_EMPTY = "tu función todavía no devuelve nada: escribe su cuerpo y acábalo con un `return`."
+_EMPTY = "tu función no devuelve nada: escribe su cuerpo y acábalo con un `return`."
 
 
 # --- 3.1 -----------------------------------------------------------------------------------------

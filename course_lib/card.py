@@ -1,0 +1,125 @@
+"""La ficha del minimodelo: qué sabe hacer, medido con los archivos publicados."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+from course_lib import data_path, world
+from course_lib.encoding import original_prompt
+from course_lib.evaluation import (
+    Measure,
+    accuracy,
+    ask_directly,
+    ask_in_chat,
+    generate,
+    normalize,
+    proportion,
+)
+from course_lib.tracks import get_track
+
+START, STOP = "<!-- medidas: inicio -->", "<!-- medidas: fin -->"
+
+
+def write_model_card(path: Path | None = None) -> Path:
+    """Mide el minimodelo y renueva las medidas de su ficha, sin tocar el resto del texto.
+
+    Args:
+        path: la ficha; por omisión, `data/mini/README.md`.
+
+    Returns:
+        La ruta de la ficha.
+    """
+    path = path or data_path("mini", "README.md")
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(STOP)[1]
+    path.write_text(f"{before}{START}\n\n{measure_model()}\n{STOP}{after}", encoding="utf-8")
+    return path
+
+
+def measure_model() -> str:
+    """Las medidas del minimodelo, en Markdown: una tabla y lo que dice a través del chat."""
+    track = get_track("mini")
+    model, tokenizer = track.load_model(), track.load_tokenizer()
+    directly = ask_directly(model, tokenizer)
+    in_chat = ask_in_chat(model, tokenizer, original_prompt)
+    countries = world.load_countries()
+
+    facts = world.fact_questions(countries)
+    yes_no = world.yes_no_questions(countries)
+    reading = world.reading_questions(600)
+    on_documents = [q for document in world.load_documents() for q in document.questions]
+    blind = [world.Question(q.kind, q.text, q.answer) for q in on_documents]
+    said = in_chat(facts)
+
+    rows = {
+        "hechos, en forma de pregunta y respuesta": accuracy(directly(facts), facts),
+        "hechos, completando la frase": _completion(model, tokenizer, countries),
+        "hechos, tras tres ejemplos (*few-shot*)": _few_shot(model, tokenizer, facts),
+        "sí o no, mitad verdaderas": accuracy(directly(yes_no), yes_no),
+        "lectura de un contexto nunca visto": accuracy(directly(reading), reading),
+    }
+    for sentences in (1, 2, 3):
+        some = [q for q in reading if q.context.count(". ") == sentences - 1]
+        rows[f"— con {sentences} frase{'s' * (sentences > 1)}"] = accuracy(directly(some), some)
+    rows |= {
+        "lectura de los documentos nuevos": accuracy(directly(on_documents), on_documents),
+        "los documentos nuevos, sin darlos": accuracy(directly(blind), blind),
+        "hechos, a través de los marcadores de chat": accuracy(said, facts),
+    }
+    sizes = model.num_parameters()
+    training = json.loads(data_path("mini", "entrenamiento.json").read_text(encoding="utf-8"))
+    tokens = training["steps"] * training["rows"] * training["context"]
+    lines = [
+        f"{_thousands(sizes)} pesos; {_thousands(training['steps'])} pasos, "
+        f"{tokens / 1e6:.1f} millones de tokens, {training['seconds'] / 60:.0f} minutos de "
+        "entrenamiento en dos núcleos.".replace(".", ",", 0),
+        "",
+        "| Qué se le pide | Aciertos | Intervalo del 95% | n |",
+        "|---|---:|---:|---:|",
+        *(f"| {name} | {_row(measure)} |" for name, measure in rows.items()),
+        "",
+        "Lo que contesta cuando se le pregunta a través de los marcadores de chat, que nunca vio "
+        "(las respuestas más repetidas de las "
+        f"{len(said)}; la cadena vacía es que calla o cambia de línea):",
+        "",
+        *(f"- {times} veces: «{text}»" for text, times in Counter(_short(s) for s in said).most_common(5)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _completion(model, tokenizer, countries) -> Measure:
+    questions = world.completion_questions(countries)
+    texts = generate(model, tokenizer, [tokenizer.encode(q.text) for q in questions], 16)
+    return proportion(
+        [
+            f"{normalize(text)} ".startswith(f"{normalize(q.answer)} ")
+            for text, q in zip(texts, questions, strict=True)
+        ]
+    )
+
+
+def _few_shot(model, tokenizer, facts) -> Measure:
+    rng = random.Random(0)
+    prompts = []
+    for question in facts:
+        same = [q for q in facts if q.kind == question.kind and q != question]
+        prompts.append(tokenizer.encode(world.question_prompt(question, rng.sample(same, 3))))
+    texts = generate(model, tokenizer, prompts, stop="\n")
+    return accuracy(texts, facts)
+
+
+def _row(measure: Measure) -> str:
+    low, high = (f"{100 * x:.1f}".replace(".", ",") for x in (measure.low, measure.high))
+    value = f"{100 * measure.value:.1f}".replace(".", ",")
+    return f"{value}% | {low}–{high} | {measure.n}"
+
+
+def _thousands(number: int) -> str:
+    return f"{number:,}".replace(",", ".")
+
+
+def _short(text: str) -> str:
+    line = text.split("\n")[0]
+    return line if len(line) <= 60 else line[:60] + "…"
