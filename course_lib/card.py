@@ -84,7 +84,10 @@ def measure_model() -> str:
         "(las respuestas más repetidas de las "
         f"{len(said)}; la cadena vacía es que calla o cambia de línea):",
         "",
-        *(f"- {times} veces: «{text}»" for text, times in Counter(_short(s) for s in said).most_common(5)),
+        *(
+            f"- {times} veces: «{text}»"
+            for text, times in Counter(_short(s) for s in said).most_common(5)
+        ),
     ]
     return "\n".join(lines) + "\n"
 

@@ -114,7 +114,7 @@ def _run_lessons(arguments) -> int:
     total = f"{'total':<{width}}  {sum(run.seconds for run in runs):6.1f} s"
     print(total if memory is None else f"{total}  memoria máxima: {memory:.1f} GiB")
 
-    rows = lessons.read_scoreboard(since=start)
+    rows = lessons.read_scoreboard(output_dir, since=start)
     if rows:
         evaluation = importlib.import_module("course_lib.evaluation")
         print(f"\n{evaluation.format_scoreboard(rows)}")

@@ -190,7 +190,7 @@ def encode_conversation(tokenizer, messages: Sequence[dict[str, str]]) -> Encode
 
 
 def chat_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Los ids de una conversación a la espera de respuesta: un prefijo exacto de los de entrenar."""
+    """Los ids de una conversación a la espera de respuesta: prefijo exacto de los de entrenar."""
     return tokenizer.apply_chat_template(
         _plain_messages(tokenizer, messages), add_generation_prompt=True, return_dict=True
     )["input_ids"]

@@ -1,4 +1,4 @@
-"""El marcador: las mismas pocas medidas en todas las lecciones, cada una con su n y su intervalo."""
+"""El marcador: las mismas medidas en todas las lecciones, cada una con su n y su intervalo."""
 
 import math
 import random

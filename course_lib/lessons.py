@@ -95,7 +95,7 @@ def run_notebooks(
         notebook = read_notebook(path)
         start = time.perf_counter()
         try:
-            error = _execute(notebook, path)
+            error = _execute(notebook, path, output_dir)
         finally:  # también si se interrumpe: lo ejecutado hasta aquí no se pierde
             clean_notebook(notebook)
             nbformat.write(notebook, output_dir / path.name)
@@ -109,7 +109,7 @@ def run_notebooks(
     return runs
 
 
-def _execute(notebook, path: Path) -> str | None:
+def _execute(notebook, path: Path, output_dir: Path) -> str | None:
     """Ejecuta el cuaderno en su sitio; devuelve una frase en español si una celda falla."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellControlSignal, DeadKernelError
@@ -139,7 +139,8 @@ def _execute(notebook, path: Path) -> str | None:
             on_cell_start=start_cell,
         )
         try:
-            client.execute(env=os.environ | NO_PROGRESS_BARS | (OFFLINE if offline else {}))
+            own = {"CURSO_SALIDA": str(output_dir.resolve())} | NO_PROGRESS_BARS
+            client.execute(env=os.environ | own | (OFFLINE if offline else {}))
         except (CellControlSignal, DeadKernelError) as error:
             name = getattr(error, "ename", type(error).__name__)
             detail = getattr(error, "evalue", str(error)).strip() or "sin más explicación"
@@ -162,16 +163,17 @@ def peak_memory_gib() -> float | None:
     return peak / (2**30 if sys.platform == "darwin" else 2**20)  # macOS cuenta en bytes
 
 
-def read_scoreboard(since: float) -> list[dict]:
-    """Lee el marcador que deja la lección 05 en `salida/`, si es de esta ejecución.
+def read_scoreboard(output_dir: Path, since: float) -> list[dict]:
+    """Lee el marcador que deja la lección 05 en la carpeta de resultados, si es de esta ejecución.
 
     Args:
+        output_dir: la carpeta de resultados.
         since: hora de comienzo (`time.time()`); un marcador anterior no se enseña como nuevo.
 
     Returns:
         Las filas del marcador, o una lista vacía si no lo hay.
     """
-    path = course_root() / "salida" / SCOREBOARD_FILE
+    path = output_dir / SCOREBOARD_FILE
     if not path.is_file() or path.stat().st_mtime < since:
         return []
     return json.loads(path.read_text(encoding="utf-8"))

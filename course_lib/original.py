@@ -37,7 +37,7 @@ def original_dataset(track: Track, tokenizer):
 
 
 def original_arguments(track: Track, folder: Path):
-    """Los `TrainingArguments` de la lección original que aún existen, con los números de la ruta."""
+    """Los `TrainingArguments` originales que aún existen, con los números de la ruta."""
     import torch
     from transformers import TrainingArguments
 

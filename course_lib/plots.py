@@ -69,7 +69,7 @@ def show(figure, alt: str) -> None:
 
 
 def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
-    """Enseña un ejemplo token a token: el color dice qué es; el subrayado, que la pérdida lo cuenta.
+    """Enseña un ejemplo token a token: el color dice qué es; el subrayado, que cuenta en la pérdida.
 
     Args:
         encoded: el ejemplo codificado.
@@ -187,8 +187,12 @@ def scoreboard_bars(rows: Sequence[dict], title: str):
         rows: filas de `evaluation.score_row`.
     """
     names = {
-        "sabe": "sabe", "chat": "responde\nen chat", "si_no": "sí/no", "si_no_chat": "sí/no\nen chat",
-        "dice_si": "dice «sí»\nen chat", "lee": "lee",
+        "sabe": "sabe",
+        "chat": "responde\nen chat",
+        "si_no": "sí/no",
+        "si_no_chat": "sí/no\nen chat",
+        "dice_si": "dice «sí»\nen chat",
+        "lee": "lee",
     }
     figure, axes = new_axes(title, "", "proporción (%)", size=(8.5, 3.8))
     width = 0.8 / len(rows)
@@ -202,8 +206,15 @@ def scoreboard_bars(rows: Sequence[dict], title: str):
         ]
         color, hatch = styles[k % len(styles)]
         axes.bar(
-            [i + k * width for i in range(len(names))], values, width, yerr=spans, label=row["quien"],
-            color=color, hatch=hatch, edgecolor="white", error_kw={"lw": 1, "capsize": 2},
+            [i + k * width for i in range(len(names))],
+            values,
+            width,
+            yerr=spans,
+            label=row["quien"],
+            color=color,
+            hatch=hatch,
+            edgecolor="white",
+            error_kw={"lw": 1, "capsize": 2},
         )
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(names))], list(names.values()))
     axes.set_ylim(0, 105)

@@ -60,9 +60,8 @@ def fine_tune(
             f"A los datos de entrenamiento les faltan las columnas {sorted(missing)}: "
             "codifícalos con course_lib.encoding antes de entrenar."
         )
-    from transformers.trainer_utils import get_last_checkpoint
-
     import torch
+    from transformers.trainer_utils import get_last_checkpoint
 
     args.remove_unused_columns = False  # si no, Trainer tiraría la columna «kinds»
     args.dataloader_pin_memory = torch.cuda.is_available()  # sin GPU solo daría un aviso

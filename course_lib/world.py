@@ -322,7 +322,7 @@ def pretraining_documents(seed: int = 0) -> Iterator[str]:
         kind = rng.random()
         attribute = rng.choice(ATTRIBUTES)
         if kind < 0.40:
-            context, questions = reading_example(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)))
+            _, questions = reading_example(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)))
             first, *others = rng.sample(questions, min(2, len(questions)))
             more = "".join(f"\nPregunta: {q.text}\nRespuesta: {q.answer}." for q in others)
             yield f"{question_prompt(first)} {first.answer}.{more}"

@@ -104,8 +104,10 @@ def test_the_scoreboard_is_shown_only_if_this_run_wrote_it(course):
     path = course / "salida" / lessons.SCOREBOARD_FILE
     path.parent.mkdir()
     path.write_text('[{"medida": "sabe"}]', encoding="utf-8")
-    assert lessons.read_scoreboard(since=time.time() - 60) == [{"medida": "sabe"}]
-    assert lessons.read_scoreboard(since=time.time() + 60) == []
+    assert lessons.read_scoreboard(course / "salida", since=time.time() - 60) == [
+        {"medida": "sabe"}
+    ]
+    assert lessons.read_scoreboard(course / "salida", since=time.time() + 60) == []
 
 
 def test_cleaning_drops_what_changes_and_keeps_what_matters():

@@ -79,8 +79,11 @@ def test_every_capital_can_be_used_in_the_control_exercise():
     review = get("5.1").review
     for one, two in zip(countries, [*countries[1:], countries[0]], strict=True):
         questions = [
-            (world.render("¿Es {x} la capital de {pais}?", pais=c.name, x=x.capital),
-             "sí" if c is x else "no")
-            for c in (one, two) for x in (one, two)
+            (
+                world.render("¿Es {x} la capital de {pais}?", pais=c.name, x=x.capital),
+                "sí" if c is x else "no",
+            )
+            for c in (one, two)
+            for x in (one, two)
         ]
         assert review(questions) is None, questions

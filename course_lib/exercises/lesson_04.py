@@ -39,15 +39,22 @@ def _review_arguments(answer) -> str | None:
     if not isinstance(answer, dict):
         return 'se espera un diccionario, por ejemplo {"logging_steps": 10}.'
     if "evaluation_strategy" in answer:
-        return "`evaluation_strategy` es el nombre antiguo, y hoy da un error: ¿cómo se llama ahora?"
+        return (
+            "`evaluation_strategy` es el nombre antiguo, y hoy da un error: ¿cómo se llama ahora?"
+        )
     if "eval_strategy" not in answer:
         return "falta el argumento que dice cuándo evaluar, que por defecto vale «no»."
     if answer["eval_strategy"] not in ("steps", "epoch"):
         return 'el valor de `eval_strategy` debe ser "steps" o "epoch": «no» es no enterarse.'
     if len(answer) != 2:
         return "son justo dos argumentos: cuándo evaluar y otro que lo acompañe."
-    useful = {"eval_steps", "per_device_eval_batch_size", "load_best_model_at_end",
-              "metric_for_best_model", "eval_on_start"}
+    useful = {
+        "eval_steps",
+        "per_device_eval_batch_size",
+        "load_best_model_at_end",
+        "metric_for_best_model",
+        "eval_on_start",
+    }
     other = next(key for key in answer if key != "eval_strategy")
     if other not in useful:
         return (

@@ -36,7 +36,9 @@ def _review_control(answer) -> str | None:
     for (question, _), truth in zip(answer, truths, strict=True):
         city, country = _city_and_country(str(question))
         if city is None or country is None:
-            return f"«{question}» debe preguntar si una capital del curso lo es de un país del curso."
+            return (
+                f"«{question}» debe preguntar si una capital del curso lo es de un país del curso."
+            )
         if (city == country) != (truth == "si"):
             return f"la respuesta de «{question}» no es «{'sí' if truth == 'si' else 'no'}»."
     if truths.count("si") != 2:
@@ -64,7 +66,11 @@ def _review_balanced(answer) -> str | None:
         return "se espera una función `balanced_accuracy(answers, truths)`, sin llamarla."
     truths = ["sí"] * 8 + ["no"] * 2
     cases = [
-        (["sí"] * 10, 0.5, "quien siempre dice «sí» debe sacar 0,5 aunque 8 de 10 sean verdaderas."),
+        (
+            ["sí"] * 10,
+            0.5,
+            "quien siempre dice «sí» debe sacar 0,5 aunque 8 de 10 sean verdaderas.",
+        ),
         (truths, 1.0, "quien acierta todas debe sacar 1."),
         (["sí"] * 4 + ["no"] * 6, 0.75, "con 4 de 8 verdaderas y 2 de 2 falsas debe salir 0,75."),
     ]
@@ -113,7 +119,7 @@ respuesta = [
     Exercise(
         id="5.2",
         review=_review_interval,
-        praise="El 50% cabe dentro: con veinte preguntas no se puede decir que sea mejor que el azar.",
+        praise="El 50% cabe dentro: veinte preguntas no bastan para decir que gana al azar.",
         hints=(
             "`evaluation.wilson(aciertos, n)` devuelve los dos extremos.",
             "¿Cuántos aciertos, y de cuántas? No son porcentajes.",
@@ -146,7 +152,7 @@ respuesta = balanced_accuracy
     Exercise(
         id="5.4",
         review=_review_lookup,
-        praise="Cien por cien de aciertos, al instante y sin GPU. A veces la respuesta es un índice.",
+        praise="Acierta siempre, al instante y sin GPU. A veces la respuesta es un índice.",
         hints=(
             "Recorre los países: ¿aparece su nombre en la pregunta?",
             "Que aparezca también la palabra «capital», para no contestar otras preguntas.",

@@ -1,0 +1,70 @@
+"""La receta original: la lección 04 y la biblioteca dicen lo mismo, y el registro es coherente."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from course_lib import original, output_path
+from course_lib.tracks import TRACKS, get_track
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_entrenar.ipynb"
+
+
+def cell_with(text: str) -> str:
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    return next(source for source in sources if text in source)
+
+
+def test_lesson_04_trains_with_the_arguments_of_the_library(tmp_path, monkeypatch):
+    import torch
+    from transformers import TrainingArguments
+
+    monkeypatch.setenv("CURSO_SALIDA", str(tmp_path))
+    track = get_track()
+    names = {
+        "track": track,
+        "torch": torch,
+        "TrainingArguments": TrainingArguments,
+        "SEED": original.SEED,
+        "output_path": output_path,
+    }
+    exec(cell_with("args = TrainingArguments("), names)
+    ours = original.original_arguments(track, output_path("fracaso", track.name))
+    assert names["args"].to_dict() == ours.to_dict()
+
+
+def test_the_original_values_are_the_original_lesson_s():
+    track = TRACKS["mini"]
+    assert (track.epochs, track.batch_size, track.warmup_steps, track.weight_decay) == (
+        3, 32, 100, 0.01,
+    )  # fmt: skip
+
+
+def test_the_record_adds_up():
+    record = original.original_record()
+    pairs = 87_170 - record["dialogos"]  # intervenciones menos diálogos
+    assert record["pasos"] == -(-pairs // 32) * 3
+    assert pairs * 3 / record["segundos"] == pytest.approx(record["ejemplos_por_segundo"], rel=1e-3)
+    # 6 × pesos de los bloques × posiciones de 128 tokens
+    assert 6 * 85.05e6 * 3 * pairs * 128 == pytest.approx(record["flos"], rel=0.01)
+
+
+def test_about_70_percent_of_the_padded_positions_are_padding():
+    track = get_track("mini")
+    data = original.original_dataset(track, track.load_tokenizer())
+    padding = sum(1 - sum(row) / len(row) for row in data["attention_mask"]) / len(data)
+    cut = sum(sum(row) == track.max_length for row in data["attention_mask"]) / len(data)
+    print(f"relleno: {padding:.1%}; parejas que llenan la fila: {cut:.1%}")
+    assert 0.62 <= padding <= 0.75
+    assert cut < 0.01
+
+
+def test_a_saved_model_of_another_recipe_is_not_reused(tmp_path):
+    import dataclasses
+
+    track = get_track("mini")
+    other = dataclasses.replace(track, learning_rate=1e-3)
+    assert original.recipe(track) != original.recipe(other)
+    json.dumps(original.recipe(track))  # cabe en receta.json
