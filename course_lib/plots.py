@@ -69,7 +69,7 @@ def show(figure, alt: str) -> None:
 
 
 def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
-    """Enseña un ejemplo token a token: el color dice qué es; el subrayado, que cuenta en la pérdida.
+    """Enseña un ejemplo token a token: el color dice qué es, y el subrayado, que cuenta.
 
     Args:
         encoded: el ejemplo codificado.
