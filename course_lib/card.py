@@ -12,10 +12,11 @@ from course_lib.evaluation import (
     accuracy,
     ask_directly,
     ask_in_chat,
-    generate,
     normalize,
     proportion,
 )
+from course_lib.generation import generate
+from course_lib.reading import reading_questions
 from course_lib.tracks import get_track
 
 START, STOP = "<!-- medidas: inicio -->", "<!-- medidas: fin -->"
@@ -48,7 +49,7 @@ def measure_model() -> str:
 
     facts = world.fact_questions(countries)
     yes_no = world.yes_no_questions(countries)
-    reading = world.reading_questions(600)
+    reading = reading_questions(600)
     on_documents = [q for document in world.load_documents() for q in document.questions]
     blind = [world.Question(q.kind, q.text, q.answer) for q in on_documents]
     said = in_chat(facts)

@@ -6,7 +6,7 @@ El bucle y el widget aceptan cualquier función de texto a texto: sirven igual p
 from collections.abc import Callable, Sequence
 
 from course_lib.encoding import original_prompt
-from course_lib.evaluation import first_turn, generate
+from course_lib.generation import first_turn, generate
 
 GOODBYES = ("salir", "exit", "quit")
 

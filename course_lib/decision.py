@@ -204,7 +204,7 @@ def decision_form():
         ("private", "Los datos no pueden salir"),
         ("maintained", "Alguien lo mantendrá"),
     ):
-        controls[name] = widgets.Checkbox(description=text, indent=False)
+        controls[name] = widgets.Checkbox(description=text, indent=False, layout=wide["layout"])
     screen = widgets.HTML()
 
     def needs() -> Needs:

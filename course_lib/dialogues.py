@@ -23,7 +23,7 @@ class Dialogue:
     """Un diálogo: sus turnos en orden y, si el archivo los trae, actos, emociones y papeles.
 
     `acts` y `emotions` siguen la numeración de DailyDialog (Li et al., 2017, arXiv:1710.03957);
-    `source` es «archivo:línea», para poder señalarlo.
+    `source` es «archivo, línea N», para poder señalarlo.
     """
 
     turns: tuple[str, ...]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from course_lib import world
 from course_lib.encoding import Encoded, Kind, collate
+from course_lib.generation import first_turn, generate
+from course_lib.reading import reading_questions
 from course_lib.world import Question
 
 
@@ -36,55 +38,6 @@ def normalize(text: str) -> str:
         c for c in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(c)
     ]
     return " ".join("".join(c if c.isalnum() else " " for c in letters).split())
-
-
-def generate(
-    model,
-    tokenizer,
-    prompts: Sequence[list[int]],
-    max_new_tokens: int = 24,
-    batch_size: int = 64,
-    stop: str | None = None,
-) -> list[str]:
-    """Continúa muchas peticiones por lotes y sin azar: siempre el token más probable.
-
-    El relleno va a la izquierda, para que en todo el lote la petición acabe donde empieza la
-    respuesta, y la máscara de atención dice dónde está.
-
-    Args:
-        prompts: los ids de cada petición.
-        max_new_tokens: tokens nuevos como mucho, sin contar la petición.
-        batch_size: peticiones por lote.
-        stop: texto de un solo token que también acaba la respuesta, además del de fin.
-
-    Returns:
-        El texto nuevo de cada petición, en el mismo orden.
-    """
-    import torch
-
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ends = [tokenizer.eos_token_id, *(tokenizer.encode(stop) if stop else [])]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    texts = [""] * len(prompts)
-    model.eval()
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        width = max(len(prompts[i]) for i in chosen)
-        gaps = [width - len(prompts[i]) for i in chosen]
-        ids = torch.tensor([[pad] * gap + prompts[i] for i, gap in zip(chosen, gaps, strict=True)])
-        mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps])
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                eos_token_id=ends,
-                pad_token_id=pad,
-            )
-        for i, row in zip(chosen, output[:, width:], strict=True):
-            texts[i] = tokenizer.decode(row, skip_special_tokens=True)
-    return texts
 
 
 # --- Exámenes y respuestas -----------------------------------------------------------------------
@@ -127,7 +80,7 @@ def build_exam(n: int = 200, seed: int = 0) -> Exam:
     return Exam(
         facts=rng.sample(facts, n),
         yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
-        reading=world.reading_questions(n, seed),
+        reading=reading_questions(n, seed),
     )
 
 
@@ -160,15 +113,6 @@ def always_yes(questions: Sequence[Question]) -> list[str]:
     return ["Sí."] * len(questions)
 
 
-def first_turn(text: str) -> str:
-    """Lo que el modelo dice antes de ponerse a escribir el turno del otro.
-
-    >>> first_turn(" Sí. <|user|> ¿Y tú?")
-    'Sí.'
-    """
-    return re.split(r"<\|\w+\|>", text)[0].strip()
-
-
 # --- Correcciones --------------------------------------------------------------------------------
 
 
@@ -176,15 +120,15 @@ def is_right(answer: str, question: Question) -> bool:
     """Si la respuesta dice lo esperado, con esas palabras, en cualquier lugar de su primera línea.
 
     Es generoso a propósito: «Es París, creo.» vale. En las de sí o no solo cuenta la primera
-    palabra, porque «sí» y «no» caben en cualquier frase.
+    palabra, porque «sí» y «no» caben en cualquier frase, y con su tilde: «si» es otra palabra.
 
     >>> is_right("Es París, creo.", Question("capital", "¿Cuál es la capital de Francia?", "París"))
     True
     """
+    if question.kind == "sí/no":
+        return first_word(answer) == question.answer
     line = normalize(answer.strip().split("\n")[0]).split()
     expected = normalize(question.answer).split()
-    if question.kind == "sí/no":
-        return line[:1] == expected
     return any(line[i : i + len(expected)] == expected for i in range(len(line)))
 
 
@@ -195,7 +139,17 @@ def accuracy(answers: Sequence[str], questions: Sequence[Question]) -> Measure:
 
 def yes_share(answers: Sequence[str]) -> Measure:
     """Proporción de respuestas que empiezan por «sí»."""
-    return proportion([normalize(answer).split()[:1] == ["si"] for answer in answers])
+    return proportion([first_word(answer) == world.YES for answer in answers])
+
+
+def first_word(text: str) -> str:
+    """La primera palabra, en minúsculas y con sus tildes; la cadena vacía si no hay ninguna.
+
+    >>> first_word("¡Sí, claro!")
+    'sí'
+    """
+    words = re.findall(r"\w+", text.lower())
+    return words[0] if words else ""
 
 
 def proportion(outcomes: Sequence[bool]) -> Measure:

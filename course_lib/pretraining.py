@@ -4,7 +4,6 @@
 entrenamiento cortado sigue donde estaba y da los mismos pesos que uno seguido.
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -12,7 +11,9 @@ import re
 import time
 from pathlib import Path
 
-from course_lib import data_path, world
+from course_lib import data_path
+from course_lib.checksums import write_checksums
+from course_lib.corpus import pretraining_documents
 
 VOCABULARY = 2048
 CONTEXT = 256  # posiciones: caben una charla corta, unos ejemplos o varios pasajes
@@ -24,13 +25,6 @@ STEPS = 5_000
 SAVE_EVERY = 250
 GUESSWORK = 0.1  # cuánto pesa en la pérdida lo que no se puede adivinar
 END = "<|endoftext|>"
-MODEL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
 
 _ANSWER = re.compile(r"Respuesta:([^\n]*\n?)")
 
@@ -62,7 +56,7 @@ def tokenizer_texts(seed: int = 0) -> list[str]:
     """
     lines = data_path("charladiaria", "train.jsonl").read_text(encoding="utf-8").splitlines()
     talk = [" ".join(json.loads(line)["dialog"]) for line in lines]
-    return talk + list(itertools.islice(world.pretraining_documents(seed), 2 * len(talk)))
+    return talk + list(itertools.islice(pretraining_documents(seed), 2 * len(talk)))
 
 
 def batch(tokenizer, step: int, seed: int = 0):
@@ -78,7 +72,7 @@ def batch(tokenizer, step: int, seed: int = 0):
     """
     import torch
 
-    documents = world.pretraining_documents(f"{seed}-{step}")
+    documents = pretraining_documents(f"{seed}-{step}")
     ids = torch.empty(ROWS, CONTEXT, dtype=torch.long)
     weights = torch.empty(ROWS, CONTEXT)
     for row in range(ROWS):
@@ -229,7 +223,8 @@ def save_progress(folder: Path, model, optimizer, recipe: dict, step: int, secon
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     save_file(tensors, folder / f"paso-{step}.safetensors")
     state = {"recipe": recipe, "step": step, "seconds": seconds}
-    (folder / "estado.json").write_text(json.dumps(state))
+    (folder / "estado.nuevo").write_text(json.dumps(state), encoding="utf-8")
+    (folder / "estado.nuevo").replace(folder / "estado.json")  # de golpe, o nada
     for old in folder.glob("paso-*.safetensors"):
         if old.name != f"paso-{step}.safetensors":
             old.unlink()
@@ -264,44 +259,3 @@ def load_progress(folder: Path, model, optimizer, recipe: dict) -> tuple[int, fl
             moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return state["step"], state["seconds"]
-
-
-# --- Sumas de comprobación -----------------------------------------------------------------------
-
-
-def sha256(path: Path) -> str:
-    """La suma SHA-256 de un archivo, en hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_checksums(directory: Path) -> None:
-    """Escribe `SHA256SUMS`, en el formato de `sha256sum`, con los archivos del modelo."""
-    lines = [
-        f"{sha256(directory / name)}  {name}\n"
-        for name in MODEL_FILES
-        if (directory / name).exists()
-    ]
-    (directory / "SHA256SUMS").write_text("".join(lines))
-
-
-def verify_checksums(directory: Path) -> None:
-    """Comprueba que los archivos del modelo son los publicados.
-
-    Raises:
-        FileNotFoundError: si falta alguno, o la lista de sumas.
-        ValueError: si alguno no coincide con su suma, o a la lista le falta una.
-    """
-    way_out = "Vuelve a descargar el curso o restaura el archivo con git."
-    sums = directory / "SHA256SUMS"
-    if not sums.exists():
-        raise FileNotFoundError(f"Falta «{sums}». {way_out}")
-    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
-    expected = {line[66:]: line[:64] for line in lines}
-    if not expected.keys() >= set(MODEL_FILES):
-        raise ValueError(f"«{sums}» está dañado: no tiene la suma de cada archivo. {way_out}")
-    for name, digest in expected.items():
-        path = directory / name
-        if not path.exists():
-            raise FileNotFoundError(f"Falta «{path}». {way_out}")
-        if sha256(path) != digest:
-            raise ValueError(f"«{path}» está dañado: su SHA-256 no es el de «{sums}». {way_out}")

@@ -42,7 +42,7 @@ class Track:
         """
         from transformers import AutoModelForCausalLM
 
-        from course_lib.pretraining import verify_checksums
+        from course_lib.checksums import verify_checksums
 
         verify_checksums(self.model_path())
         return AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True).eval()

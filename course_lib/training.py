@@ -52,9 +52,15 @@ def fine_tune(
         resume: seguir desde el último punto guardado en `args.output_dir`, si lo hay.
 
     Raises:
-        ValueError: si falta alguna de las cuatro columnas.
+        ValueError: si los datos no son un `Dataset` o les falta alguna de las cuatro columnas.
     """
-    missing = {"input_ids", "attention_mask", "labels", "kinds"} - set(train_dataset.column_names)
+    columns = getattr(train_dataset, "column_names", None)
+    if columns is None:
+        raise ValueError(
+            f"train_dataset debe ser un Dataset de datasets, y es {type(train_dataset).__name__}: "
+            "conviértelo con Dataset.from_list(filas)."
+        )
+    missing = {"input_ids", "attention_mask", "labels", "kinds"} - set(columns)
     if missing:
         raise ValueError(
             f"A los datos de entrenamiento les faltan las columnas {sorted(missing)}: "

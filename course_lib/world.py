@@ -8,8 +8,7 @@ import csv
 import json
 import random
 import tomllib
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -161,8 +160,8 @@ def yes_no_question(
 ) -> Question:
     """Pregunta de sí o no sobre un atributo; la falsa toma prestado el valor de otro país.
 
-    Al sortear el valor falso entre países (y no entre valores), cada valor aparece en las
-    preguntas falsas tanto como en las verdaderas: adivinar por el valor no sirve de nada.
+    El valor falso se sortea entre países, y no entre valores, para que cada uno salga en las
+    preguntas falsas casi tanto como en las verdaderas: adivinar por el valor apenas ayuda.
     """
     value = right = getattr(country, attribute)
     if not truth:
@@ -188,101 +187,6 @@ def yes_no_questions(countries: Sequence[Country], seed: int = 0) -> list[Questi
     ]
 
 
-# --- Lectura: contextos con nombres inventados ---------------------------------------------------
-
-_ONSETS = "b c d f g l m n p r s t v z b c d f l m n p r s t v br dr tr gr pl ch h j ñ".split()
-_CODAS = ["", "", "", "", "", "n", "r", "s", "l"]
-_ENDINGS = "a o e ia al en ar ín ora ino ela ira ún eda ona is era ol ío án".split()
-
-
-@cache
-def _real_words() -> frozenset[str]:
-    """Las palabras de los países y capitales de verdad, en minúsculas."""
-    words = (f"{c.name} {c.capital}".lower().split() for c in load_countries())
-    return frozenset(word for name in words for word in name)
-
-
-def invent_name(rng: random.Random, reserved: bool = False) -> str:
-    """Inventa un nombre sílaba a sílaba («Tarvela»), que no es ningún nombre del mundo.
-
-    Uno de cada diez nombres queda reservado para los exámenes (`reserved=True`): el
-    preentrenamiento no los usa nunca, así que leerlos de un contexto no puede ser memoria.
-    """
-    while True:
-        syllables = [
-            rng.choice(_ONSETS) + rng.choice("aeiou") + rng.choice(_CODAS)
-            for _ in range(rng.choice((1, 1, 1, 2)))
-        ]
-        name = "".join(syllables) + rng.choice(_ONSETS[:26]) + rng.choice(_ENDINGS)
-        is_reserved = zlib.crc32(name.encode()) % 10 == 0
-        if is_reserved == reserved and name not in _real_words():
-            return name.capitalize()
-
-
-def _invent_value(kind: str, rng: random.Random, reserved: bool) -> str:
-    """Un valor de la clase `kind` de las plantillas, con sus huecos rellenos."""
-
-    def name() -> str:
-        return invent_name(rng, reserved)
-
-    if kind in ("lugar", "pais_inventado"):
-        return name()
-    if kind == "persona":
-        return f"{name()} {name()}"
-    return rng.choice(load_templates()["valores"][kind]).format(
-        lugar=name(),
-        persona=f"{name()} {name()}",
-        palabra=name().lower()
-        if kind.endswith("inventado") or kind.endswith("inventada")
-        else name(),
-        anio=rng.randint(1500, 2020),
-        decenas=rng.randint(2, 99),
-        centenas=rng.randint(100, 999),
-        millares=rng.randint(1000, 9999),
-    )
-
-
-def reading_example(
-    rng: random.Random, sentences: int, reserved: bool = False
-) -> tuple[str, list[Question]]:
-    """Un contexto de `sentences` frases inventadas y una pregunta por cada una de ellas.
-
-    La mitad de las veces varias frases dicen la misma relación de sujetos distintos: para acertar
-    hay que leer el sujeto, no solo el tipo de respuesta.
-
-    Returns:
-        El contexto y sus preguntas, en el orden de las frases.
-    """
-    relations = load_templates()["lectura"]
-    chosen = rng.sample(relations, sentences)
-    if rng.random() < 0.5:
-        chosen = [rng.choice(chosen[:2]) for _ in chosen]
-    subject = {}  # a veces el mismo sujeto sigue en la frase siguiente, como al hablar de alguien
-    lines, asked, seen, used = [], [], set(), set()
-    for relation in chosen:
-        keep = rng.random() < 0.4 and relation["preguntas"][0] not in seen
-        a = subject.get(relation["a"]) if keep else None
-        while a is None or (not keep and a in used):
-            a = _invent_value(relation["a"], rng, reserved)
-        subject[relation["a"]] = a
-        used.add(a)
-        seen.add(relation["preguntas"][0])
-        b = _invent_value(relation["b"], rng, reserved)
-        lines.append(render(rng.choice(relation["frases"]), a=a, b=b))
-        asked.append((rng.choice(relation["preguntas"]), a, b))
-    context = " ".join(lines)
-    return context, [Question("lectura", render(q, a=a), b, context) for q, a, b in asked]
-
-
-def reading_questions(n: int, seed: int = 0) -> list[Question]:
-    """`n` preguntas sobre contextos nunca vistos, de una a tres frases, en cualquier lugar."""
-    rng = random.Random(seed)
-    return [rng.choice(reading_example(rng, rng.randint(1, 3), reserved=True)[1]) for _ in range(n)]
-
-
-# --- Texto ---------------------------------------------------------------------------------------
-
-
 def question_prompt(question: Question, examples: Sequence[Question] = ()) -> str:
     """El texto que pide la respuesta en la forma en que el minimodelo la aprendió.
 
@@ -296,58 +200,3 @@ def question_prompt(question: Question, examples: Sequence[Question] = ()) -> st
     solved = "".join(f"{question_prompt(e)} {e.answer}.\n" for e in examples)
     context = f"Contexto: {question.context}\n" if question.context else ""
     return f"{solved}{context}Pregunta: {question.text}\nRespuesta:"
-
-
-def pretraining_documents(seed: int = 0) -> Iterator[str]:
-    """Genera sin fin los textos con los que se preentrena el minimodelo.
-
-    La mezcla (40% lectura, 36% sí o no, 12% preguntas y 12% frases, en textos) se eligió
-    midiendo: con poca lectura el modelo no aprende a copiar, y con pocas preguntas de sí o no
-    contesta al azar.
-    """
-    rng = random.Random(seed)
-    countries = load_countries()
-    facts = load_templates()["hechos"]
-
-    def statement(country: Country, attribute: str) -> str:
-        template = rng.choice(facts[attribute]["frases"])
-        return render(template, pais=country.name, x=getattr(country, attribute))
-
-    def run(make_question, length: int) -> str:
-        return "\n".join(
-            f"{question_prompt(q)} {q.answer}." for q in map(make_question, range(length))
-        )
-
-    while True:
-        kind = rng.random()
-        attribute = rng.choice(ATTRIBUTES)
-        if kind < 0.40:
-            _, questions = reading_example(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)))
-            first, *others = rng.sample(questions, min(2, len(questions)))
-            more = "".join(f"\nPregunta: {q.text}\nRespuesta: {q.answer}." for q in others)
-            yield f"{question_prompt(first)} {first.answer}.{more}"
-        elif kind < 0.76:
-            yield run(
-                lambda _: yes_no_question(
-                    rng.choice(countries), rng.choice(ATTRIBUTES), rng.random() < 0.5, rng, None
-                ),
-                rng.randint(1, 5),
-            )
-        elif kind < 0.88:
-            same = rng.random() < 0.5
-            yield run(
-                lambda _, same=same, attribute=attribute: fact_question(
-                    rng.choice(countries),
-                    attribute if same else rng.choice(ATTRIBUTES),
-                    rng.choice((0, 0, 1, 2)),
-                ),
-                rng.randint(1, 5),
-            )
-        elif kind < 0.94:
-            country = rng.choice(countries)
-            yield " ".join(statement(country, a) for a in rng.sample(ATTRIBUTES, rng.randint(1, 4)))
-        else:
-            yield " ".join(
-                statement(c, rng.choice(ATTRIBUTES))
-                for c in rng.sample(countries, rng.randint(1, 4))
-            )

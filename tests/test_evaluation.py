@@ -232,7 +232,7 @@ def test_whoever_always_says_yes_gets_half_of_the_yes_no_questions_and_nothing_e
     assert [row[c]["value"] for c in ("sabe", "chat", "lee")] == [0, 0, 0]
     assert [row[c]["value"] for c in ("si_no", "si_no_chat", "dice_si")] == [0.5, 0.5, 1]
     assert all(row[c]["n"] == 40 for c in ("sabe", "chat", "lee", "si_no", "si_no_chat", "dice_si"))
-    assert yes_share(["Sí, claro", "no", "si", ""]).value == 0.5
+    assert yes_share(["Sí, claro", "¡SÍ!", "si quieres", "no"]).value == 0.5
 
 
 def test_the_table_gives_every_figure_with_its_interval_and_the_sizes_below():

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from course_lib import data_path, world
+from course_lib import corpus, data_path, reading
 from course_lib.encoding import original_prompt
 from course_lib.evaluation import accuracy, ask_directly, ask_in_chat, build_exam
 from course_lib.tracks import get_track
@@ -67,11 +67,11 @@ def test_the_card_has_every_required_measure_over_200_questions_or_more():
 def test_names_in_reading_exams_were_kept_out_of_pretraining():
     import itertools
 
-    text = " ".join(itertools.islice(world.pretraining_documents("prueba"), 3000))
+    text = " ".join(itertools.islice(corpus.pretraining_documents("prueba"), 3000))
     read = set(re.findall(r"\w+", text))
     exam_words = {
         word
-        for q in world.reading_questions(200)
+        for q in reading.reading_questions(200)
         for word in re.findall(r"\b[A-ZÁÉÍÓÚÑ]\w+", q.context)
     }
     import zlib

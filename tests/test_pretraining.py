@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from course_lib import data_path, pretraining, world
+from course_lib import checksums, corpus, data_path, pretraining
 
 STEPS = 6
 TINY = {
@@ -27,7 +27,7 @@ TINY = {
 
 
 def some_texts(seed=0):
-    return list(itertools.islice(world.pretraining_documents(seed), 200))
+    return list(itertools.islice(corpus.pretraining_documents(seed), 200))
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_progress_is_kept_without_pickle_and_only_the_last(tiny, tmp_path):
 
 def test_what_is_made_loads_verifies_and_says_how_it_was_made(tiny, tmp_path):
     folder = pretraining.pretrain(tmp_path, STEPS)
-    pretraining.verify_checksums(folder)
+    checksums.verify_checksums(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", None)
     text = "¿Cuál es la capital de Perú? Año, pingüino, 😀"
@@ -175,7 +175,7 @@ def model_folder(tmp_path):
     for name in pretraining.MODEL_FILES:
         (tmp_path / name).write_text(f"contenido de {name}")
     (tmp_path / "config.json").write_text("abc")
-    pretraining.write_checksums(tmp_path)
+    checksums.write_checksums(tmp_path)
     return tmp_path
 
 
@@ -183,7 +183,7 @@ def test_checksums_are_those_of_sha256sum(model_folder):
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, «abc»
     assert f"{known}  config.json" in (model_folder / "SHA256SUMS").read_text().splitlines()
     assert len((model_folder / "SHA256SUMS").read_text().splitlines()) == 5
-    pretraining.verify_checksums(model_folder)
+    checksums.verify_checksums(model_folder)
 
 
 @pytest.mark.parametrize("name", pretraining.MODEL_FILES)
@@ -192,14 +192,14 @@ def test_a_damaged_file_is_refused_by_name_and_with_the_way_out(model_folder, na
     content[0] ^= 1  # un solo bit
     (model_folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name}» está dañado.*[Vv]uelve a descargar el curso"):
-        pretraining.verify_checksums(model_folder)
+        checksums.verify_checksums(model_folder)
 
 
 @pytest.mark.parametrize("name", ["SHA256SUMS", *pretraining.MODEL_FILES])
 def test_a_missing_file_is_told_by_name_and_with_the_way_out(model_folder, name):
     (model_folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"Falta «.*{name}»\. Vuelve a descargar el curso"):
-        pretraining.verify_checksums(model_folder)
+        checksums.verify_checksums(model_folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"nada\n", b"\xff\xfe\x00", None])
@@ -207,18 +207,18 @@ def test_a_damaged_list_of_checksums_does_not_pass_for_a_verified_model(model_fo
     sums = model_folder / "SHA256SUMS"
     sums.write_bytes(sums.read_bytes()[:150] if content is None else content)
     with pytest.raises(ValueError, match=r"SHA256SUMS» está dañado"):
-        pretraining.verify_checksums(model_folder)
+        checksums.verify_checksums(model_folder)
 
 
 def test_the_shipped_model_is_the_one_that_its_checksums_say_and_stops_being_it_if_touched(
     tmp_path,
 ):
     shipped = data_path("mini")
-    pretraining.verify_checksums(shipped)
+    checksums.verify_checksums(shipped)
     digest = hashlib.sha256((shipped / "model.safetensors").read_bytes()).hexdigest()
     assert f"{digest}  model.safetensors" in (shipped / "SHA256SUMS").read_text()
     shutil.copytree(shipped, tmp_path / "mini")
     with (tmp_path / "mini" / "model.safetensors").open("ab") as file:
         file.write(b"x")
     with pytest.raises(ValueError, match=r"model\.safetensors» está dañado"):
-        pretraining.verify_checksums(tmp_path / "mini")
+        checksums.verify_checksums(tmp_path / "mini")

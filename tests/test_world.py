@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from course_lib import data_path, world
+from course_lib import corpus, data_path, reading, world
 from course_lib.world import ATTRIBUTES, NO, YES
 
 COUNTRIES = world.load_countries()
@@ -147,7 +147,7 @@ def test_the_value_asked_about_hardly_gives_the_answer_away(attribute):
 @pytest.fixture(scope="module")
 def readings():
     rng = random.Random(11)
-    return [world.reading_example(rng, 1 + i % 5, reserved=i % 2 == 0) for i in range(EXAMPLES)]
+    return [reading.reading_example(rng, 1 + i % 5, reserved=i % 2 == 0) for i in range(EXAMPLES)]
 
 
 def test_there_is_one_question_per_sentence_and_its_answer_is_in_the_context(readings):
@@ -181,8 +181,8 @@ def test_no_context_answers_the_same_question_in_two_ways(readings):
 
 
 def test_names_of_the_exams_never_appear_in_the_text_of_pretraining():
-    exam = world.reading_questions(1_000, seed=0)
-    made = itertools.islice(world.pretraining_documents("prueba"), 6_000)
+    exam = reading.reading_questions(1_000, seed=0)
+    made = itertools.islice(corpus.pretraining_documents("prueba"), 6_000)
     templates = data_path("mundo", "plantillas.toml").read_text(encoding="utf-8")
     ordinary = words(templates) | words(str(FACTS)) | {"del", "al"} | set(string.digits)
     invented = {w for q in exam for w in words(q.context) - ordinary if not w.isdigit()}
@@ -204,13 +204,13 @@ def test_a_prompt_puts_the_examples_first_and_the_context_just_before_its_questi
 
 def test_the_same_seed_gives_the_same_text_and_another_gives_another():
     def some(seed):
-        return list(itertools.islice(world.pretraining_documents(seed), 50))
+        return list(itertools.islice(corpus.pretraining_documents(seed), 50))
 
     assert some("a") == some("a") != some("b")
 
 
 def test_the_text_of_pretraining_has_all_its_parts_and_no_chat_marker():
-    made = list(itertools.islice(world.pretraining_documents(1), EXAMPLES))
+    made = list(itertools.islice(corpus.pretraining_documents(1), EXAMPLES))
     share = Counter(
         "lee"
         if text.startswith("Contexto:")
