@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
 	done)
 
+# Las versiones exactas; las de Colab están en constraints-colab.txt.
+CONSTRAINTS ?= constraints.txt
+
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.preparado
@@ -26,7 +29,8 @@ test: $(READY) ## prepara el entorno y pasa las pruebas, también las de cada cu
 		--nbval-sanitize-with=tests/nbval_sanitize.cfg tests course_lib $(wildcard notebooks)
 
 lab: $(READY) ## abre las lecciones en JupyterLab
-	@$(PY) -m jupyterlab notebooks
+	@$(PY) -m jupyterlab notebooks --LabApp.news_url=None \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 revisar: $(READY) ## revisa el estilo del código y la ortografía
 	@status=0; \
@@ -41,7 +45,7 @@ limpiar: ## borra lo que se puede rehacer: el entorno, los resultados y las cach
 		-prune -exec rm -rf {} +
 
 # El archivo $(READY) marca que el entorno está al día: la segunda vez no se instala nada.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		found=$$({ "$(PYTHON)" --version || echo ninguno; } 2>/dev/null); \
 		echo "Hace falta Python 3.11 o posterior (encontrado: $$found). Instálalo o indica" \
@@ -49,5 +53,5 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Preparando el entorno en $(VENV); la primera vez tarda unos minutos."
 	@"$(PYTHON)" -m venv $(VENV) || { echo "No se pudo crear $(VENV). En Debian o Ubuntu instala" \
 		"antes el paquete python3-venv y vuelve a intentarlo." >&2; exit 1; }
-	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[lab,tests]"
+	@$(PY) -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e ".[lab,tests]"
 	@touch $(READY)

@@ -1,7 +1,10 @@
-"""Condiciones de toda prueba, también de los cuadernos que ejecuta nbval: sin red y sin barras."""
+"""Condiciones de toda prueba, también de los cuadernos: sin red, sin barras y de cero."""
 
+import atexit
 import os
 import runpy
+import shutil
+import tempfile
 from pathlib import Path
 
 from course_lib.lessons import NO_PROGRESS_BARS, OFFLINE
@@ -11,6 +14,9 @@ _GUARD = Path(__file__).parent / "tests" / "no_network"
 # El núcleo (kernel) de cada cuaderno es otro proceso: hereda estas variables, y Python carga en él
 # la guardia de red porque importa `sitecustomize` al arrancar. En este proceso se carga a mano.
 os.environ.update(OFFLINE | NO_PROGRESS_BARS)
+# Lo que dejen los cuadernos, en una carpeta nueva: un modelo de otro día no debe aprobar el examen.
+os.environ["CURSO_SALIDA"] = tempfile.mkdtemp(prefix="curso-")
+atexit.register(shutil.rmtree, os.environ["CURSO_SALIDA"], ignore_errors=True)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(_GUARD), os.environ.get("PYTHONPATH")) if part
 )

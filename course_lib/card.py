@@ -3,9 +3,11 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from course_lib import data_path, world
+from course_lib.checksums import sha256
 from course_lib.encoding import original_prompt
 from course_lib.evaluation import (
     Measure,
@@ -56,8 +58,8 @@ def measure_model() -> str:
 
     rows = {
         "hechos, en forma de pregunta y respuesta": accuracy(directly(facts), facts),
-        "hechos, completando la frase": _completion(model, tokenizer, countries),
-        "hechos, tras tres ejemplos (*few-shot*)": _few_shot(model, tokenizer, facts),
+        "hechos, completando la frase": completion(model, tokenizer, countries),
+        "hechos, tras tres ejemplos (*few-shot*)": few_shot(model, tokenizer, facts),
         "sí o no, mitad verdaderas": accuracy(directly(yes_no), yes_no),
         "lectura de un contexto nunca visto": accuracy(directly(reading), reading),
     }
@@ -69,13 +71,13 @@ def measure_model() -> str:
         "los documentos nuevos, sin darlos": accuracy(directly(blind), blind),
         "hechos, a través de los marcadores de chat": accuracy(said, facts),
     }
-    sizes = model.num_parameters()
     training = json.loads(data_path("mini", "entrenamiento.json").read_text(encoding="utf-8"))
-    tokens = training["steps"] * training["rows"] * training["context"]
+    millions = training["steps"] * training["rows"] * training["context"] / 1e6
     lines = [
-        f"{_thousands(sizes)} pesos; {_thousands(training['steps'])} pasos, "
-        f"{tokens / 1e6:.1f} millones de tokens, {training['seconds'] / 60:.0f} minutos de "
-        "entrenamiento en dos núcleos.".replace(".", ",", 0),
+        f"{_thousands(model.num_parameters())} pesos. Entrenado con "
+        f"{_thousands(training['steps'])} pasos, {_decimal(millions)} millones de tokens, "
+        f"en {training['seconds'] / 60:.0f} minutos.",
+        f"SHA-256 de `model.safetensors`: `{sha256(data_path('mini', 'model.safetensors'))}`.",
         "",
         "| Qué se le pide | Aciertos | Intervalo del 95% | n |",
         "|---|---:|---:|---:|",
@@ -83,7 +85,7 @@ def measure_model() -> str:
         "",
         "Lo que contesta cuando se le pregunta a través de los marcadores de chat, que nunca vio "
         "(las respuestas más repetidas de las "
-        f"{len(said)}; la cadena vacía es que calla o cambia de línea):",
+        f"{len(said)}, hasta el primer cambio de línea):",
         "",
         *(
             f"- {times} veces: «{text}»"
@@ -93,7 +95,8 @@ def measure_model() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _completion(model, tokenizer, countries) -> Measure:
+def completion(model, tokenizer, countries: Sequence[world.Country]) -> Measure:
+    """Los hechos de esos países, completando la frase canónica: debe empezar por lo esperado."""
     questions = world.completion_questions(countries)
     texts = generate(model, tokenizer, [tokenizer.encode(q.text) for q in questions], 16)
     return proportion(
@@ -104,7 +107,8 @@ def _completion(model, tokenizer, countries) -> Measure:
     )
 
 
-def _few_shot(model, tokenizer, facts) -> Measure:
+def few_shot(model, tokenizer, facts: Sequence[world.Question]) -> Measure:
+    """Cada hecho, tras otros tres de su mismo atributo ya contestados."""
     rng = random.Random(0)
     prompts = []
     for question in facts:
@@ -115,9 +119,12 @@ def _few_shot(model, tokenizer, facts) -> Measure:
 
 
 def _row(measure: Measure) -> str:
-    low, high = (f"{100 * x:.1f}".replace(".", ",") for x in (measure.low, measure.high))
-    value = f"{100 * measure.value:.1f}".replace(".", ",")
+    value, low, high = (_decimal(100 * x) for x in (measure.value, measure.low, measure.high))
     return f"{value}% | {low}–{high} | {measure.n}"
+
+
+def _decimal(number: float) -> str:
+    return f"{number:.1f}".replace(".", ",")
 
 
 def _thousands(number: int) -> str:

@@ -24,7 +24,7 @@ def write_checksums(directory: Path) -> None:
         for name in MODEL_FILES
         if (directory / name).exists()
     ]
-    (directory / "SHA256SUMS").write_text("".join(lines))
+    (directory / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
 def verify_checksums(directory: Path) -> None:

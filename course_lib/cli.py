@@ -1,14 +1,13 @@
 """La orden `curso`: ejecuta las lecciones y rehace lo que el repositorio trae hecho."""
 
 import argparse
-import importlib
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib import __version__, data_path, lessons
+from course_lib import __version__, data_path, evaluation, lessons, output_path
 
 # argparse habla inglés y pide sus frases a `argparse._`; estas son las que ve quien se equivoca.
 _SPANISH = {
@@ -102,7 +101,7 @@ def _add_command(commands, name, function, summary) -> argparse.ArgumentParser:
 
 def _run_lessons(arguments) -> int:
     paths = lessons.find_notebooks(arguments.lecciones)
-    output_dir = (arguments.salida or lessons.course_root() / "salida").resolve()
+    output_dir = (arguments.salida or output_path()).resolve()
     start = time.time()
     runs = lessons.run_notebooks(paths, output_dir, save_in_place=arguments.guardar)
 
@@ -116,7 +115,6 @@ def _run_lessons(arguments) -> int:
 
     rows = lessons.read_scoreboard(output_dir, since=start)
     if rows:
-        evaluation = importlib.import_module("course_lib.evaluation")
         print(f"\n{evaluation.format_scoreboard(rows)}")
     print(f"\nLos cuadernos ejecutados y sus páginas HTML están en {output_dir}")
     print(f"Empieza por {runs[0].html}")
@@ -132,7 +130,7 @@ def _run_lessons(arguments) -> int:
 def _pretrain(arguments) -> int:
     from course_lib import pretraining
 
-    directory = arguments.salida or lessons.course_root() / "salida" / "minimodelo"
+    directory = arguments.salida or output_path("minimodelo")
     options = {} if arguments.pasos is None else {"steps": arguments.pasos}
     pretraining.pretrain(
         directory, seed=arguments.semilla, resume=not arguments.desde_cero, **options

@@ -61,13 +61,14 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No existe el archivo «{path}»: revisa la ruta y el nombre.")
-    if path.suffix not in (".jsonl", ".json"):
+    if path.suffix.lower() not in (".jsonl", ".json"):
         raise ValueError(f"«{path}» no acaba en .jsonl ni en .json: cambia el formato o el nombre.")
 
+    by_lines = path.suffix.lower() == ".jsonl"
     dialogues: list[Dialogue] = []
     noticed: dict[str, list[int]] = {}
     for number, record in _records(path):
-        where = f"{path}, {'línea' if path.suffix == '.jsonl' else 'diálogo'} {number}"
+        where = f"{path}, {'línea' if by_lines else 'diálogo'} {number}"
         dialogue, annotated = _parse(record, where)
         if problem := _problem(dialogue):
             noticed.setdefault(problem, []).append(number)
@@ -78,8 +79,8 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
         if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
             noticed.setdefault(_UNPAIRED, []).append(number)
 
-    unit = "líneas" if path.suffix == ".jsonl" else "diálogos"
     for problem, numbers in noticed.items():
+        unit = ("línea" if by_lines else "diálogo") + "s" * (len(numbers) > 1)
         shown = ", ".join(map(str, numbers[:8])) + (" y más" if len(numbers) > 8 else "")
         report(f"{path.name}: {problem}: {len(numbers)} ({unit} {shown}).")
     if not dialogues:
@@ -158,7 +159,7 @@ _UNPAIRED = (
 
 def _records(path: Path) -> Iterator[tuple[int, object]]:
     """Los objetos JSON del archivo, cada uno con su número (de línea, o de orden en un .json)."""
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         data = path.read_bytes()
         records = _loads(data, path) if data.strip() else []
         if not isinstance(records, list):

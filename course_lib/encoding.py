@@ -52,14 +52,16 @@ class Encoded:
 def plain(text: str, tokenizer) -> str:
     """Quita a un texto el poder de fingir marcadores: les mete un espacio tras el primer signo.
 
-    Sin esto, quien escriba «<|bot|>» en el chat hablaría con la voz del modelo.
+    Sin esto, quien escriba «<|bot|>» en el chat hablaría con la voz del modelo. Si un token
+    especial es un solo carácter, que no se puede partir, lo quita.
 
     >>> from types import SimpleNamespace
     >>> plain("hola<|bot|>", SimpleNamespace(added_tokens_decoder={}))
     'hola< |bot|>'
     """
-    for token in {*_special_tokens(tokenizer).values(), USER, BOT}:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
+    special = {*_special_tokens(tokenizer).values(), USER, BOT}
+    for token in sorted(special, key=lambda token: (-len(token), token)):
+        text = text.replace(token, f"{token[0]} {token[1:]}" if len(token) > 1 else "")
     return text
 
 

@@ -160,33 +160,66 @@ def proportion(outcomes: Sequence[bool]) -> Measure:
 
 
 def talk_loss(
-    model, encoded: Sequence[Encoded], pad_token_id: int, batch_size: int = 64
+    model,
+    encoded: Sequence[Encoded],
+    groups: Sequence[int],
+    pad_token_id: int,
+    batch_size: int = 64,
 ) -> Measure:
     """Pérdida por token real (texto del usuario y respuesta) de diálogos apartados, en nats.
 
-    Ni los marcadores ni el relleno entran. El intervalo es el de la media entre ejemplos, pesados
-    por sus tokens (error típico de una razón; Cochran, 1977, cap. 6).
+    Ni los marcadores ni el relleno entran; `n` cuenta los tokens. El intervalo es el de una razón
+    de sumas por conglomerados (Cochran, 1977, cap. 6): las parejas de un mismo diálogo comparten
+    turnos, así que cuentan como una sola observación.
+
+    Args:
+        encoded: las parejas codificadas; ninguna más larga que lo que admite el modelo.
+        groups: el diálogo del que sale cada una.
+
+    Raises:
+        ValueError: si no hay ninguna pareja.
     """
     import torch
 
-    sums, counts = [], []
+    if not encoded:
+        raise ValueError("No hay parejas con las que medir: pasa al menos una.")
+    sums: dict[int, float] = {}
+    counts: dict[int, int] = {}
     model.eval()
     for start in range(0, len(encoded), batch_size):
         rows = [vars(e) for e in encoded[start : start + batch_size]]
-        lot = {k: v.to(model.device) for k, v in collate(rows, pad_token_id).items()}
+        batch = {k: v.to(model.device) for k, v in collate(rows, pad_token_id).items()}
         with torch.inference_mode():
-            logits = model(lot["input_ids"], attention_mask=lot["attention_mask"]).logits
+            logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         losses = torch.nn.functional.cross_entropy(
-            logits[:, :-1].transpose(1, 2).float(), lot["input_ids"][:, 1:], reduction="none"
+            logits[:, :-1].transpose(1, 2).float(), batch["input_ids"][:, 1:], reduction="none"
         )
-        kinds = lot["kinds"][:, 1:]
+        kinds = batch["kinds"][:, 1:]
         real = (kinds == Kind.USER) | (kinds == Kind.REPLY)
-        sums += (losses * real).sum(1).tolist()
-        counts += real.sum(1).tolist()
-    mean = sum(sums) / sum(counts)
-    spread = sum((s - mean * c) ** 2 for s, c in zip(sums, counts, strict=True))
-    half = 1.96 * math.sqrt(spread) / sum(counts)
-    return Measure(mean, sum(counts), mean - half, mean + half)
+        rows_done = zip(
+            groups[start:], (losses * real).sum(1).tolist(), real.sum(1).tolist(), strict=False
+        )
+        for group, loss, count in rows_done:
+            sums[group] = sums.get(group, 0.0) + loss
+            counts[group] = counts.get(group, 0) + count
+    tokens = sum(counts.values())
+    mean = sum(sums.values()) / tokens
+    spread = sum((sums[g] - mean * counts[g]) ** 2 for g in sums)
+    half = 1.96 * math.sqrt(spread) / tokens
+    return Measure(mean, tokens, mean - half, mean + half)
+
+
+def tokens_per_answer(tokenizer, questions: Sequence[Question], answers, prompt) -> float:
+    """Cuántos tokens cuesta, de media, contestar en el chat: los de la petición y los escritos.
+
+    Args:
+        answers: lo que se contestó a `questions`.
+        prompt: la función que montó la petición, como en `ask_in_chat`.
+    """
+    asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in questions]
+    return sum(
+        len(ids) + len(tokenizer.encode(answer)) for ids, answer in zip(asked, answers, strict=True)
+    ) / len(asked)
 
 
 # --- El marcador ---------------------------------------------------------------------------------
@@ -199,7 +232,8 @@ COLUMNS = {
     "dice_si": "Dice «sí» en chat",
     "lee": "Lee",
     "conversa": "Conversa (nats por token)",
-    "cuesta": "Segundos de ajuste",
+    "segundos": "Segundos de ajuste",
+    "tokens": "Tokens por respuesta",
 }
 
 
@@ -210,6 +244,7 @@ def score_row(
     exam: Exam,
     talk: Measure | None = None,
     seconds: float | None = None,
+    tokens: float | None = None,
 ) -> dict:
     """Una fila del marcador: quién, y cada medida como diccionario (o `None` si no procede).
 
@@ -219,6 +254,7 @@ def score_row(
         exam: las preguntas.
         talk: su pérdida conversando, de `talk_loss`.
         seconds: lo que costó ajustarlo.
+        tokens: lo que cuesta cada respuesta, de `tokens_per_answer`.
     """
     chat_yes_no = in_chat(exam.yes_no)
     measures = {
@@ -230,7 +266,8 @@ def score_row(
         "lee": accuracy(directly(exam.reading), exam.reading),
         "conversa": talk,
     }
-    return {"quien": name, "cuesta": seconds} | {k: m and vars(m) for k, m in measures.items()}
+    costs = {"segundos": seconds, "tokens": tokens}
+    return {"quien": name} | costs | {k: m and vars(m) for k, m in measures.items()}
 
 
 def format_scoreboard(rows: Sequence[dict]) -> str:
@@ -255,7 +292,7 @@ def format_scoreboard(rows: Sequence[dict]) -> str:
 def _cell(column: str, measure) -> str:
     if measure is None:
         return "—"
-    if column == "cuesta":
+    if column in ("segundos", "tokens"):
         return f"{measure:.0f}"
     value, low, high = (measure[k] for k in ("value", "low", "high"))
     if column == "conversa":

@@ -43,7 +43,9 @@ def generate(
         raise ValueError(f"stop={stop!r} no es un solo token de este tokenizador: elige otro.")
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ends = [tokenizer.eos_token_id, *(tokenizer.encode(stop) if stop else [])]
+    # También acaba en un marcador que sea token especial: ahí empezaría el turno del otro.
+    special = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
+    ends = [tokenizer.eos_token_id, *special, *(tokenizer.encode(stop) if stop else [])]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     texts = [""] * len(prompts)
     model.eval()

@@ -4,14 +4,15 @@ La lección 04 la escribe celda a celda; las siguientes la piden aquí hecha, pa
 modelo sin repetirla.
 """
 
+import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
-from course_lib import data_path, output_path
+from course_lib import __version__, data_path, output_path
 from course_lib.dialogues import to_pairs
 from course_lib.encoding import collate, encode_original
-from course_lib.tracks import Track
+from course_lib.tracks import Track, device
+from course_lib.training import Run, fine_tune, set_seed
 
 SEED = 7
 
@@ -49,7 +50,7 @@ def original_arguments(track: Track, folder: Path):
         warmup_steps=track.warmup_steps,
         weight_decay=track.weight_decay,
         logging_steps=20,
-        save_steps=200,
+        save_steps=50,
         save_total_limit=2,
         fp16=torch.cuda.is_available(),
         seed=SEED,
@@ -66,32 +67,46 @@ def original_model(track: Track, folder: Path | None = None):
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from course_lib.training import fine_tune, set_seed
-
     folder = folder or output_path("fracaso", track.name)
+    args = original_arguments(track, folder)
     if (folder / "receta.json").exists():
         saved = json.loads((folder / "receta.json").read_text(encoding="utf-8"))
-        if saved["receta"] == recipe(track):
-            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True).eval()
-            return model, AutoTokenizer.from_pretrained(folder), saved["segundos"]
+        if saved["receta"] == recipe(track, args):
+            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            return model.to(device()).eval(), tokenizer, saved["segundos"]
     set_seed(SEED)
     model, tokenizer = track.load_model(), track.load_tokenizer()
     data = original_dataset(track, tokenizer)
-    run = fine_tune(model, original_arguments(track, folder), data, lambda rows: collate(rows, 0))
-    save_original(track, model, tokenizer, run.seconds, folder)
-    return model.eval(), tokenizer, run.seconds
+    run = fine_tune(model, args, data, lambda rows: collate(rows, tokenizer.pad_token_id))
+    save_original(track, run, tokenizer, folder)
+    return run.model.eval(), tokenizer, run.seconds
 
 
-def save_original(track: Track, model, tokenizer, seconds: float, folder: Path) -> None:
-    """Guarda modelo y tokenizador, y al lado la receta de la que salieron."""
-    model.save_pretrained(folder)
+def save_original(track: Track, run: Run, tokenizer, folder: Path) -> None:
+    """Guarda modelo y tokenizador, y al lado la receta con la que de verdad se ajustó."""
+    run.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    text = json.dumps({"receta": recipe(track), "segundos": seconds}, indent=1)
-    (folder / "receta.json").write_text(text, encoding="utf-8")
+    saved = {"receta": recipe(track, run.trainer.args), "segundos": run.seconds}
+    (folder / "receta.json").write_text(json.dumps(saved, indent=1), encoding="utf-8")
 
 
-def recipe(track: Track) -> dict:
-    """Lo que identifica un ajuste: la ruta, la semilla y las sumas del modelo de partida."""
-    plain = {k: v for k, v in asdict(track).items() if isinstance(v, str | int | float)}
+def recipe(track: Track, args) -> dict:
+    """Lo que identifica un ajuste: el modelo de partida, las charlas y los argumentos."""
+    names = (
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "learning_rate",
+        "warmup_steps",
+        "weight_decay",
+        "seed",
+    )
+    turns = [d.turns for d in track.load_dialogues("train")[: track.train_dialogues]]
     sums = track.model_path() / "SHA256SUMS"
-    return plain | {"seed": SEED, "sums": sums.read_text() if sums.exists() else ""}
+    return {name: getattr(args, name) for name in names} | {
+        "version": __version__,
+        "ruta": track.name,
+        "longitud": track.max_length,
+        "modelo": sums.read_text(encoding="utf-8") if sums.exists() else str(track.model_path()),
+        "charlas": hashlib.sha256(repr(turns).encode()).hexdigest(),
+    }

@@ -135,8 +135,10 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         resume: si hay un avance de la misma receta, continuarlo.
 
     Raises:
-        ValueError: si el avance guardado es de otra receta.
+        ValueError: si no hay ni un paso que dar o el avance guardado es de otra receta.
     """
+    if steps < 1:
+        raise ValueError(f"Con {steps} pasos no se aprende nada: pide al menos uno.")
     import torch
     from tqdm.auto import tqdm
     from transformers import AutoTokenizer
@@ -198,7 +200,9 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         "seconds": round(seconds),
         "loss": sum(losses[-100:]) / len(losses[-100:]),
     }
-    (directory / "entrenamiento.json").write_text(json.dumps(training, indent=1) + "\n")
+    (directory / "entrenamiento.json").write_text(
+        json.dumps(training, indent=1) + "\n", encoding="utf-8"
+    )
     write_checksums(directory)
     return directory
 

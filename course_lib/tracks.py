@@ -34,7 +34,7 @@ class Track:
     weight_decay: float
 
     def load_model(self):
-        """El modelo de la ruta, en modo de evaluación y con sus pesos comprobados.
+        """El modelo de la ruta, en modo de evaluación, comprobado y en `device()`.
 
         Raises:
             FileNotFoundError: si falta un archivo del modelo.
@@ -45,7 +45,8 @@ class Track:
         from course_lib.checksums import verify_checksums
 
         verify_checksums(self.model_path())
-        return AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True).eval()
+        model = AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True)
+        return model.to(device()).eval()
 
     def load_tokenizer(self):
         """El tokenizador de la ruta: como el de GPT-2, sin token de relleno."""
@@ -73,6 +74,14 @@ TRACKS = {
         weight_decay=0.01,
     ),
 }
+
+
+def device() -> str:
+    """Dónde corren los modelos: la GPU que haya (CUDA o MPS) o, si no, la CPU."""
+    import torch
+
+    available = torch.accelerator.is_available()
+    return str(torch.accelerator.current_accelerator()) if available else "cpu"
 
 
 def get_track(name: str | None = None) -> Track:

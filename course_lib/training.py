@@ -5,6 +5,7 @@ en cada anotación del registro, la pérdida media de las respuestas, de los mar
 del usuario y del relleno, se cuenten o no en la pérdida que se minimiza.
 """
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ class Run:
     """Un entrenamiento acabado.
 
     `log` son las anotaciones de `Trainer` (paso, pérdida, tasa…) con una columna más por clase de
-    token (`loss_reply`, `loss_padding`…), en nats por token; `seconds`, lo que tardó.
+    token (`loss_reply`, `loss_padding`…), en nats por token; `seconds`, lo que tardó (si se
+    reanudó, solo desde entonces).
     """
 
     model: Any
@@ -69,7 +71,9 @@ def fine_tune(
     import torch
     from transformers.trainer_utils import get_last_checkpoint
 
+    args = copy.copy(args)  # lo que cambia aquí no es cosa de quien llama
     args.remove_unused_columns = False  # si no, Trainer tiraría la columna «kinds»
+    args.disable_tqdm = True  # la barra es la nuestra
     args.dataloader_pin_memory = torch.cuda.is_available()  # sin GPU solo daría un aviso
     folder = Path(args.output_dir)
     checkpoint = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
@@ -83,6 +87,8 @@ def fine_tune(
         processing_class=processing_class,
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
+    # Con fp16 o bf16, Trainer deja el modelo envuelto en otra aritmética: se devuelve desnudo.
+    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return Run(model, trainer, trainer.state.log_history, result.metrics["train_runtime"])
 
 
@@ -153,7 +159,6 @@ def make_trainer(**kwargs):
         def on_train_end(self, args, state, control, **kwargs):
             self.bar.close()
 
-    kwargs["args"].disable_tqdm = True  # la barra es la nuestra
     trainer = SplitLossTrainer(**kwargs)
     trainer.by_kind = torch.zeros(2, len(Kind), dtype=torch.float64)
     trainer.remove_callback(PrinterCallback)

@@ -19,7 +19,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DICTIONARY = "es_ES"
-DEFAULT_FILES = ("*.md", "notebooks/*.ipynb", "course_lib/*.py", "herramientas/*.py", "conftest.py")
+DEFAULT_FILES = (
+    "*.md",
+    "data/*/README.md",
+    "notebooks/*.ipynb",
+    "course_lib/**/*.py",
+    "herramientas/*.py",
+    "conftest.py",
+)
 
 NOT_PROSE = re.compile(
     r"```.*?```"  # bloques de código

@@ -29,6 +29,7 @@ def write_lesson(folder, name, *code):
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """Un curso de tres lecciones, la segunda rota, en una carpeta con espacio y acento."""
+    monkeypatch.delenv("CURSO_SALIDA")  # aquí se prueba la carpeta de salida por omisión
     folder = tmp_path / "mi curso de español" / "notebooks"
     folder.mkdir(parents=True)
     write_lesson(folder, "01_bien", "print('hola')", FIGURE)

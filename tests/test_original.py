@@ -65,6 +65,12 @@ def test_a_saved_model_of_another_recipe_is_not_reused(tmp_path):
     import dataclasses
 
     track = get_track("mini")
-    other = dataclasses.replace(track, learning_rate=1e-3)
-    assert original.recipe(track) != original.recipe(other)
-    json.dumps(original.recipe(track))  # cabe en receta.json
+
+    def recipe(**changes):
+        changed = dataclasses.replace(track, **changes)
+        return original.recipe(changed, original.original_arguments(changed, tmp_path))
+
+    assert recipe() == recipe()
+    for changes in ({"learning_rate": 1e-3}, {"train_dialogues": 9}, {"max_length": 64}):
+        assert recipe(**changes) != recipe()
+    assert json.loads(json.dumps(recipe())) == recipe()  # vuelve igual de receta.json

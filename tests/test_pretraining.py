@@ -73,7 +73,7 @@ def test_a_run_cut_short_and_resumed_gives_the_weights_of_a_straight_one(
     mend()
     resumed = pretraining.pretrain(tmp_path / "cortado", STEPS)
     assert same(weights(straight), weights(resumed))
-    files = [name for name in pretraining.MODEL_FILES if name != "model.safetensors"]
+    files = [name for name in checksums.MODEL_FILES if name != "model.safetensors"]
     for name in files:
         assert (straight / name).read_bytes() == (resumed / name).read_bytes()
 
@@ -172,7 +172,7 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
 @pytest.fixture
 def model_folder(tmp_path):
     """Una carpeta con los nombres de un modelo y sus sumas; lo que hay dentro da igual."""
-    for name in pretraining.MODEL_FILES:
+    for name in checksums.MODEL_FILES:
         (tmp_path / name).write_text(f"contenido de {name}")
     (tmp_path / "config.json").write_text("abc")
     checksums.write_checksums(tmp_path)
@@ -186,7 +186,7 @@ def test_checksums_are_those_of_sha256sum(model_folder):
     checksums.verify_checksums(model_folder)
 
 
-@pytest.mark.parametrize("name", pretraining.MODEL_FILES)
+@pytest.mark.parametrize("name", checksums.MODEL_FILES)
 def test_a_damaged_file_is_refused_by_name_and_with_the_way_out(model_folder, name):
     content = bytearray((model_folder / name).read_bytes())
     content[0] ^= 1  # un solo bit
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_refused_by_name_and_with_the_way_out(model_folder, na
         checksums.verify_checksums(model_folder)
 
 
-@pytest.mark.parametrize("name", ["SHA256SUMS", *pretraining.MODEL_FILES])
+@pytest.mark.parametrize("name", ["SHA256SUMS", *checksums.MODEL_FILES])
 def test_a_missing_file_is_told_by_name_and_with_the_way_out(model_folder, name):
     (model_folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"Falta «.*{name}»\. Vuelve a descargar el curso"):

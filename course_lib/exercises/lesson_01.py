@@ -1,4 +1,4 @@
-"""Ejercicios de la lección 1: nombrar lo que falta, echar las cuentas y pedir consejo."""
+"""Ejercicios de la lección 01: nombrar lo que falta, echar las cuentas y pedir consejo."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _SYMPTOMS = {
     ),
     "c": (
         Lack.ANOTHER_FORM,
-        "contesta bien preguntado de otro modo: el saber está, y falla la forma de pedirlo.",
+        "preguntado de otro modo, contesta bien: el saber está, y falla la forma de pedirlo.",
     ),
     "d": (
         Lack.NEW_KNOWLEDGE,
@@ -118,7 +118,7 @@ EXERCISES = (
         praise="Poner nombre a lo que falta es la mitad de la decisión, y no cuesta GPU.",
         hints=(
             "Pregúntate en cada caso si el modelo tuvo alguna vez delante lo que se le pide.",
-            "Si lo tuvo, ¿falla lo que dice o cómo lo dice? Si no, ¿volverá a cambiar?",
+            "Si lo tuvo, ¿falla lo que dice o cómo lo dice? Si no lo tuvo, ¿volverá a cambiar?",
             "Uno de los cinco no se puede diagnosticar con lo que cuenta el enunciado.",
         ),
         solution="""
@@ -157,7 +157,7 @@ respuesta = bloques * (entrada + salida)
         hints=(
             "Ve frase por frase: cada una rellena un campo de Needs.",
             "Lo que falta lo dice la causa del fallo, no la cantidad de datos que haya a mano.",
-            "Con lo que cambia cada trimestre: lacks=Lack.CHANGING_KNOWLEDGE. Y «parece» no mide.",
+            "Lo que cambia cada trimestre es lacks=Lack.CHANGING_KNOWLEDGE. Y un «parece» no mide.",
         ),
         solution="""
 from course_lib.decision import Lack, Needs, Rung
@@ -180,7 +180,7 @@ respuesta = Needs(
             "Lee en el consejo de la marca el apartado «Qué cambiaría el consejo».",
             "obstacles(needs, Rung.LORA) dice qué falta todavía para que LoRA sea posible.",
             "Con ejemplos, horas, evaluación y quien lo mantenga, LoRA es posible; para que sea lo "
-            "primero, que el coste decida o que lo anterior esté probado.",
+            "primero, ha de decidir el coste o estar ya probado lo anterior.",
         ),
         solution="""
 from course_lib.decision import Lack, Needs, Rung

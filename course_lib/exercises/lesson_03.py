@@ -32,7 +32,7 @@ def review_pair_count(answer: Any) -> str | None:
         sum(TURNS): "esos son los turnos; al último de cada diálogo no le contesta nadie.",
         sum(TURNS) - 1: "con esa cuenta, el último turno de un diálogo se empareja con el primero "
         "del siguiente, que no le contesta.",
-        sum(n // 2 for n in TURNS): "así cada turno se usa una sola vez; pero uno que contesta "
+        sum(n // 2 for n in TURNS): "así cada turno se usa una sola vez, pero el que contesta "
         "recibe a su vez respuesta, y entra en dos parejas.",
         len(TURNS): "esos son los diálogos; de casi todos sale más de una pareja.",
     }
@@ -60,8 +60,8 @@ def review_padding_share(answer: Any) -> str | None:
         places = max_length * len(lengths)
         if not _near(share := answer(lengths, max_length), padding / places):
             return (
-                f"con longitudes {lengths} y max_length={max_length} hay {padding} rellenos en "
-                f"{places} posiciones, y devuelves {share}. Lo que no cabe se corta."
+                f"con longitudes {lengths} y max_length={max_length} hay {padding} posiciones "
+                f"de relleno entre {places}, y devuelves {share}. Lo que no cabe se corta."
             )
     return None
 
@@ -84,11 +84,11 @@ def review_max_length(answer: Any) -> str | None:
     lengths = _pair_lengths()
     cut = _truncated(lengths, max_length)
     if cut >= TRUNCATED_LIMIT:
-        return f"con {max_length} se corta el {cut:.2%} de las parejas, y se pide menos del 1 %."
+        return f"con {max_length} se corta el {cut:.2%} de las parejas, y se pide menos del 1%."
     if _truncated(lengths, max_length - 1) < TRUNCATED_LIMIT:
         return (
             f"{max_length} cumple, pero no es la menor: con {max_length - 1} también se corta "
-            "menos del 1 %, y se rellena menos."
+            "menos del 1%, y se rellena menos."
         )
     expected = sum(max(0, max_length - n) for n in lengths) / (max_length * len(lengths))
     if abs(share - 100 * expected) < 0.5 < abs(share - expected):
@@ -131,7 +131,7 @@ def review_labels(answer: Any) -> str | None:
     for label, token, kind in zip(labels, ids, kinds, strict=True):
         complaint = _label_complaint(label, token, kind)
         if complaint:
-            return f"{complaint} (Devuelves {labels}.)"
+            return f"{complaint} (Devuelves {labels})."
     if answer([5, 0], [Kind.REPLY, Kind.REPLY]) != [5, 0]:
         return "con otra fila, toda de respuesta, se pierde algo: no te fíes de un id concreto."
     return None
@@ -193,7 +193,7 @@ def review_split(answer: Split) -> str | None:
     if answer(list(dialogues), 0.2, 0) != (train, test):
         return "con la misma semilla da otro reparto: baraja con `random.Random(seed)`."
     if list(answer(list(dialogues), 0.2, 1)[1]) == list(test):
-        return "con otra semilla da lo mismo: falta barajar antes de cortar, o usar la semilla."
+        return "con otra semilla el reparto es igual: falta barajar antes de cortar, o usar la semilla."
     return None
 
 
@@ -232,7 +232,7 @@ respuesta = padding_share
         hints=(
             "Ya tienes `lengths`, y del ejercicio 3.2 la función `padding_share`.",
             "La parte que se corta con una longitud m es la media de `n > m`. Prueba con m = 1, "
-            "2, 3… hasta que baje del 1 %.",
+            "2, 3… hasta que baje del 1%.",
             "next(m for m in range(1, max(lengths) + 1) if parte_cortada(m) < 0.01)",
         ),
         solution="""

@@ -27,7 +27,7 @@ def _review_real_loss(answer) -> str | None:
     if isinstance(answer, bool) or not isinstance(answer, int | float):
         return "se espera un número."
     if math.isclose(answer, 0.7 * 0.3, rel_tol=0.02):
-        return "esa es más baja que la media, y los tokens reales son los difíciles."
+        return "esa cifra es más baja que la media, y los tokens reales son los difíciles."
     if math.isclose(answer, 0.7 / 0.7, rel_tol=0.02):
         return "has dividido por la parte del relleno; toda la pérdida viene de la otra parte."
     if not math.isclose(answer, 0.7 / 0.3, rel_tol=0.02):
@@ -43,9 +43,9 @@ def _review_arguments(answer) -> str | None:
             "`evaluation_strategy` es el nombre antiguo, y hoy da un error: ¿cómo se llama ahora?"
         )
     if "eval_strategy" not in answer:
-        return "falta el argumento que dice cuándo evaluar, que por defecto vale «no»."
+        return 'falta el argumento que dice cuándo evaluar, que por omisión vale "no".'
     if answer["eval_strategy"] not in ("steps", "epoch"):
-        return 'el valor de `eval_strategy` debe ser "steps" o "epoch": «no» es no enterarse.'
+        return 'el valor de `eval_strategy` debe ser "steps" o "epoch": con "no" no te enteras.'
     if len(answer) != 2:
         return "son justo dos argumentos: cuándo evaluar y otro que lo acompañe."
     useful = {
@@ -113,7 +113,7 @@ respuesta = steps
         praise="Con eso, y un `eval_dataset` de diálogos apartados, la cifra ya querrá decir algo.",
         hints=(
             "La pérdida de entrenamiento mide los datos que ya ha visto. ¿Quién mide los otros?",
-            "Uno de los dos dice cuándo evaluar; su valor por defecto es «no».",
+            'Uno de los dos dice cuándo evaluar; por omisión vale "no".',
             'Uno es `eval_strategy="steps"`; el otro puede decir cada cuántos pasos.',
         ),
         solution='respuesta = {"eval_strategy": "steps", "eval_steps": 100}',
@@ -121,9 +121,9 @@ respuesta = steps
     Exercise(
         id="4.4",
         review=_review_minutes,
-        praise="Medir el ritmo unos pasos y multiplicar ahorra muchas noches de espera.",
+        praise="Medir el ritmo durante unos pasos y multiplicar ahorra muchas noches de espera.",
         hints=(
-            "¿Cuántos segundos por paso iba aquella T4?",
+            "¿Cuántos segundos tardaba aquella T4 en cada paso?",
             "Si 7.131 pasos son 3 épocas, 10 épocas son 7.131 × 10 / 3.",
         ),
         solution="""

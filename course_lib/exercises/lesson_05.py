@@ -136,7 +136,7 @@ respuesta = evaluation.wilson(13, 20)
         praise="Así nadie saca buena nota por el reparto del examen.",
         hints=(
             "Calcula la proporción de aciertos dos veces: entre las verdaderas y entre las falsas.",
-            "Agrupa con dos listas: las respuestas cuya verdad es «sí» y las de verdad «no».",
+            "Separa las respuestas en dos listas: cuando la verdad es «sí» y cuando es «no».",
         ),
         solution="""
 def balanced_accuracy(answers, truths):
