@@ -193,7 +193,7 @@ def review_split(answer: Split) -> str | None:
     if answer(list(dialogues), 0.2, 0) != (train, test):
         return "con la misma semilla da otro reparto: baraja con `random.Random(seed)`."
     if list(answer(list(dialogues), 0.2, 1)[1]) == list(test):
-        return "con otra semilla el reparto es igual: falta barajar antes de cortar, o usar la semilla."
+        return "con otra semilla el reparto es igual: falta barajar antes, o usar la semilla."
     return None
 
 
