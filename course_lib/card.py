@@ -88,7 +88,7 @@ def measure_model() -> str:
         f"{len(said)}, hasta el primer cambio de línea):",
         "",
         *(
-            f"- {times} {"vez" if times == 1 else "veces"}: «{text}»"
+            f"- {times} {'vez' if times == 1 else 'veces'}: «{text}»"
             for text, times in Counter(_short(s) for s in said).most_common(5)
         ),
     ]

@@ -50,7 +50,7 @@ def original_arguments(track: Track, folder: Path):
         warmup_steps=track.warmup_steps,
         weight_decay=track.weight_decay,
         logging_steps=20,
-        save_steps=50,
+        save_steps=100,
         save_total_limit=2,
         fp16=torch.cuda.is_available(),
         seed=SEED,

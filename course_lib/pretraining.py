@@ -107,7 +107,7 @@ def new_model(seed: int = 0):
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-            loss_type="ForCausalLM",  # la que le corresponde; sin decirlo, transformers avisa
+            loss_type="ForCausalLM",
             bos_token_id=0,
             eos_token_id=0,
         )

@@ -46,6 +46,8 @@ class Track:
 
         verify_checksums(self.model_path())
         model = AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True)
+        # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
+        model.loss_type = "ForCausalLM"
         return model.to(device()).eval()
 
     def load_tokenizer(self):
@@ -66,10 +68,10 @@ TRACKS = {
         model_path=lambda: data_path("mini"),
         dialogues=shipped_dialogues,
         max_length=128,
-        train_dialogues=250,
+        train_dialogues=150,
         epochs=3,
-        batch_size=32,
-        learning_rate=5e-4,
+        batch_size=8,
+        learning_rate=1e-3,
         warmup_steps=100,
         weight_decay=0.01,
     ),
