@@ -154,7 +154,9 @@ def loss_by_kind(log: Sequence[dict], title: str):
 def histogram(values: Sequence[float], title: str, xlabel: str, ylabel: str, limit=None):
     """Cuántas veces sale cada valor; `limit` marca una cota con una línea de puntos."""
     figure, axes = new_axes(title, xlabel, ylabel)
-    axes.hist(values, bins=40, color="#56B4E9", edgecolor="white")
+    low, high = int(min(values)), int(max(values))
+    step = max(1, (high - low) // 40)  # bordes enteros, para que no queden huecos entre barras
+    axes.hist(values, bins=range(low, high + 2 * step, step), color="#56B4E9", edgecolor="white")
     if limit is not None:
         axes.axvline(limit, color="black", ls=":")
         axes.annotate(f"{limit}", (limit, axes.get_ylim()[1] * 0.9), ha="right")

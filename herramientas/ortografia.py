@@ -5,7 +5,7 @@ Uso: `python herramientas/ortografia.py [archivo ...]`, con archivos de texto, c
 Sin argumentos revisa los documentos, las lecciones y `course_lib/`. Consulta a hunspell con su
 diccionario español (paquetes `hunspell` y `hunspell-es` de Debian y Ubuntu); las palabras propias
 del curso están en `palabras.txt`. Lo que va entre acentos graves, las fórmulas, las direcciones y
-el HTML no se revisan.
+el HTML no se revisan, ni tampoco la cursiva (préstamos y títulos) ni las referencias.
 """
 
 import ast
@@ -32,6 +32,7 @@ NOT_PROSE = re.compile(
     r"```.*?```"  # bloques de código
     r"|``[^`]+``|`[^`]+`"  # código en la línea
     r"|\$\$.+?\$\$|\$[^$\n]+\$"  # fórmulas
+    r"|(?<![*\w])\*(?![*\s])[^*]+?\*(?!\*)"  # cursiva: préstamos y títulos en otra lengua
     r"|<!--.*?-->|</?[a-zA-Z][^<>]*>"  # HTML
     r"|\]\([^)]*\)"  # destino de un enlace
     r"|https?://\S+|\S+@\S+"
@@ -48,8 +49,9 @@ def prose(path: Path) -> Iterator[tuple[str, str]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         for number, cell in enumerate(json.loads(text)["cells"], start=1):
-            if cell["cell_type"] == "markdown":
-                yield f"celda {number}", "".join(cell["source"])
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "markdown" and not source.startswith("## Referencias"):
+                yield f"celda {number}", source
     elif path.suffix == ".py":
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
@@ -69,8 +71,8 @@ def _without_names(docstring: str) -> str:
 def words(text: str) -> set[str]:
     """Las palabras de la prosa de un texto, sin código, fórmulas, direcciones ni HTML.
 
-    >>> sorted(words("El *token* `pad_id` cuesta $x^2$; véase https://example.org."))
-    ['El', 'cuesta', 'token', 'véase']
+    >>> sorted(words("El *token* `pad_id` **cuesta** $x^2$; véase https://example.org."))
+    ['El', 'cuesta', 'véase']
     """
     return set(WORD.findall(NOT_PROSE.sub(" ", text)))
 
