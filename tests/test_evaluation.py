@@ -185,7 +185,7 @@ def test_a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary(
     for parameter in model.parameters():
         parameter.data.zero_()
     encoded = [encode_conversation(chat_tokenizer, pair_messages("Hola", t)) for t in TEXTS]
-    measure = talk_loss(model, encoded, chat_tokenizer.pad_token_id)
+    measure = talk_loss(model, encoded, range(len(encoded)), chat_tokenizer.pad_token_id)
     assert measure.value == pytest.approx(math.log(model.config.vocab_size), abs=1e-5)
     assert (measure.low, measure.high) == pytest.approx((measure.value,) * 2, abs=1e-5)
 
@@ -203,10 +203,22 @@ def test_talk_loss_is_the_mean_over_user_and_reply_tokens_alone(tokenizer, make_
         with torch.inference_mode():
             loss = model(torch.tensor([example.input_ids]), labels=torch.tensor([labels])).loss
         total, n = total + loss.item() * sum(real), n + sum(real)
-    measure = talk_loss(model, encoded, tokenizer.pad_token_id, batch_size)
+    measure = talk_loss(model, encoded, range(len(encoded)), tokenizer.pad_token_id, batch_size)
     assert measure.n == n
     assert measure.value == pytest.approx(total / n, rel=1e-5)
     assert measure.low < measure.value < measure.high
+
+
+def test_pairs_of_one_dialogue_count_as_one_observation_and_widen_the_interval(
+    tokenizer, make_model
+):
+    tokenizer.pad_token = tokenizer.eos_token
+    model = make_model()
+    encoded = [encode_original(tokenizer, text, "Sí", 64) for text in TEXTS[:2] for _ in range(8)]
+    alone = talk_loss(model, encoded, range(16), tokenizer.pad_token_id)
+    together = talk_loss(model, encoded, [i // 8 for i in range(16)], tokenizer.pad_token_id)
+    assert (together.value, together.n) == (pytest.approx(alone.value), alone.n)
+    assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
 # --- El examen y la tabla ------------------------------------------------------------------------
@@ -239,11 +251,11 @@ def test_the_table_gives_every_figure_with_its_interval_and_the_sizes_below():
     exam = build_exam(n=10)
     rows = [
         score_row("tonto", always_yes, always_yes, exam),
-        score_row("otro", always_yes, always_yes, exam, Measure(2.5, 99, 2.1, 2.9), 41.7),
+        score_row("otro", always_yes, always_yes, exam, Measure(2.5, 99, 2.1, 2.9), 41.7, 35),
     ]
     header, _, first, second, _, sizes = format_scoreboard(rows).split("\n")
     assert first.count("|") == second.count("|") == header.count("|")
     assert first.startswith("| tonto | 0% [0, 28] | 0% [0, 28] | 50% [24, 76] |")
-    assert first.endswith("| — | — |")
-    assert second.endswith("| 2,50 [2,10, 2,90] | 42 |")
+    assert first.endswith("| — | — | — |")
+    assert second.endswith("| 2,50 [2,10, 2,90] | 42 | 35 |")
     assert "Sabe: n = 10" in sizes and "Conversa (nats por token): n = 99" in sizes

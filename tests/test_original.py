@@ -69,6 +69,6 @@ def test_a_saved_model_of_another_recipe_is_not_reused(tmp_path):
         return original.recipe(changed, original.original_arguments(changed, tmp_path))
 
     assert recipe() == recipe()
-    for changes in ({"learning_rate": 1e-3}, {"train_dialogues": 9}, {"max_length": 64}):
+    for changes in ({"learning_rate": 9e-3}, {"train_dialogues": 9}, {"max_length": 64}):
         assert recipe(**changes) != recipe()
     assert json.loads(json.dumps(recipe())) == recipe()  # vuelve igual de receta.json
