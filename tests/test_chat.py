@@ -1,5 +1,7 @@
 """Hablar con un modelo: memoria acotada, un bucle que acaba bien y un widget que escapa el HTML."""
 
+import ast
+
 import pytest
 
 from course_lib.chat import Conversation, chat_loop, chat_widget, reply, transcript
@@ -150,11 +152,13 @@ def test_the_widget_survives_a_value_error_and_says_why():
     assert "(acórtalo &lt;ya&gt;)" in parts(widget)[0].value
 
 
-def test_where_nobody_draws_widgets_a_sentence_is_read_instead(widget):
+def test_where_nobody_draws_widgets_a_sentence_is_read_instead(widget, capsys):
     from IPython.core.formatters import DisplayFormatter
 
     formatter = DisplayFormatter()
     formatter.active_types = list(formatter.formatters)
     data, _ = formatter.format(widget)
+    if not data:  # ipywidgets 7 se enseña por su cuenta, y fuera de un núcleo lo escribe
+        data = ast.literal_eval(capsys.readouterr().out)
     assert data["text/plain"].startswith("Aquí no se puede dibujar el chat")
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
