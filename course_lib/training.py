@@ -75,6 +75,13 @@ def fine_tune(
     args.remove_unused_columns = False  # si no, Trainer tiraría la columna «kinds»
     args.disable_tqdm = True  # la barra es la nuestra
     args.dataloader_pin_memory = torch.cuda.is_available()  # sin GPU solo daría un aviso
+
+    def without_first_label(rows: list[dict]) -> dict:
+        # Nadie predice el primer token, pero con GPT-2 Trainer lo contaría al promediar.
+        batch = data_collator(rows)
+        batch["labels"][:, 0] = IGNORED
+        return batch
+
     folder = Path(args.output_dir)
     checkpoint = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
     trainer = make_trainer(
@@ -83,7 +90,7 @@ def fine_tune(
         # En memoria: leer cada fila de Arrow y volver a convertirla costaría más que usarla.
         train_dataset=train_dataset.to_list(),
         eval_dataset=eval_dataset.to_list() if eval_dataset is not None else None,
-        data_collator=data_collator,
+        data_collator=without_first_label,
         processing_class=processing_class,
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -120,13 +127,6 @@ def make_trainer(**kwargs):
                 self.by_kind += torch.stack([sums, counts]).cpu().double()
             loss = (losses * counted).sum() / total
             return (loss, outputs) if return_outputs else loss
-
-        def get_batch_samples(self, *args, **kwargs):
-            batches, total = super().get_batch_samples(*args, **kwargs)
-            # Con GPT-2, Trainer divide también por el primer token de cada fila, que nadie predice.
-            if total is not None:
-                total = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch in batches)
-            return batches, total
 
         def log(self, logs, *args, **kwargs):
             if "loss" in logs:
