@@ -29,7 +29,9 @@ test: $(READY) ## prepara el entorno y pasa las pruebas, también las de cada cu
 		--nbval-sanitize-with=tests/nbval_sanitize.cfg tests course_lib $(wildcard notebooks)
 
 lab: $(READY) ## abre las lecciones en JupyterLab
-	@$(PY) -m jupyterlab notebooks --LabApp.news_url=None \
+	@$(PY) -m jupyter labextension disable --level=sys_prefix \
+		"@jupyterlab/apputils-extension:announcements" 2>/dev/null
+	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 revisar: $(READY) ## revisa el estilo del código y la ortografía

@@ -104,7 +104,7 @@ def chat_loop(
     write("Hasta luego.")
 
 
-def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa Enviar."):
+def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa Intro o Enviar."):
     """Un chat dentro del cuaderno, hecho con ipywidgets (7 u 8).
 
     Donde no hay quien lo dibuje (una página, una terminal) se ve en su lugar una frase que lo dice.
@@ -121,7 +121,7 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
     import ipywidgets as widgets
 
     lines: list[str] = [f"<i>{html.escape(greeting)}</i>"]
-    screen = widgets.HTML(lines[0])
+    screen = widgets.HTML(lines[0], layout=widgets.Layout(max_height="24em", overflow="auto"))
     box = widgets.Text(placeholder="Tú: ", continuous_update=False)
     button = widgets.Button(description="Enviar")
 
@@ -144,7 +144,8 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
     chat = widgets.VBox([screen, widgets.HBox([box, button])])
     chat.ask = ask
     _set_plain_text(
-        chat, "Aquí no se puede dibujar el chat: ábrelo en JupyterLab o en Colab, o usa chat_loop."
+        chat,
+        "El chat aparece al ejecutar esta celda en JupyterLab o en Colab; si no, usa chat_loop.",
     )
     return chat
 

@@ -211,7 +211,9 @@ def decision_form():
         return Needs(**{name: control.value for name, control in controls.items()})
 
     def update(_=None) -> None:
-        screen.value = markdown2html(format_advice(advise(needs())))
+        page = markdown2html(format_advice(advise(needs())))
+        # En otra pestaña: si no, el enlace se llevaría por delante la de JupyterLab.
+        screen.value = page.replace("<a ", '<a target="_blank" rel="noopener" ')
 
     for control in controls.values():
         control.observe(update, names="value")

@@ -16,6 +16,14 @@ COLORS = {
     Kind.END: "#CC79A7",
     Kind.PADDING: "#BBBBBB",
 }
+# Los mismos, rebajados con blanco: sobre ellos se lee el negro en el tema claro y en el oscuro.
+PASTELS = {
+    Kind.MARKER: "#F6DDA6",
+    Kind.USER: "#C4E5F7",
+    Kind.REPLY: "#A6DDCE",
+    Kind.END: "#EDD0E0",
+    Kind.PADDING: "#E7E7E7",
+}
 NAMES = {
     Kind.MARKER: "marcador",
     Kind.USER: "usuario",
@@ -84,18 +92,19 @@ def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
         encoded.input_ids[:shown], encoded.kinds, encoded.counted, strict=False
     ):
         text = tokenizer.decode([token]).replace(" ", "·").replace("\n", "↵")
-        line = "3px solid #000" if counts else "3px solid transparent"
+        line = "underline 3px" if counts else "none"
         title = f"{NAMES[Kind(kind)]}, {'cuenta' if counts else 'no cuenta'} en la pérdida"
         cells.append(
-            f'<span title="{title}" style="background:{COLORS[Kind(kind)]}59;color:#000;'
-            f"border-bottom:{line};padding:1px 3px;margin:2px 1px;display:inline-block;"
+            f'<span title="{title}" style="background:{PASTELS[Kind(kind)]};color:#000;'
+            f"text-decoration:{line};text-underline-offset:5px;"
+            "padding:1px 3px 5px;margin:2px 1px;display:inline-block;"
             f'font-family:monospace">{html.escape(text)}</span>'
         )
     if shown < len(encoded.input_ids):
         cells.append(f"<span>… y {len(encoded.input_ids) - shown} tokens más</span>")
     present = [kind for kind in Kind if kind in encoded.kinds]
     legend = " ".join(
-        f'<span style="background:{COLORS[kind]}59;color:#000;padding:1px 6px">'
+        f'<span style="background:{PASTELS[kind]};color:#000;padding:1px 6px">'
         f"{NAMES[kind]}: {encoded.kinds.count(kind)}</span>"
         for kind in present
     )

@@ -41,9 +41,11 @@ class Track:
             ValueError: si alguno está dañado.
         """
         from transformers import AutoModelForCausalLM
+        from transformers.utils.logging import disable_progress_bar
 
         from course_lib.checksums import verify_checksums
 
+        disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
         verify_checksums(self.model_path())
         model = AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True)
         # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.

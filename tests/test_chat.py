@@ -160,5 +160,5 @@ def test_where_nobody_draws_widgets_a_sentence_is_read_instead(widget, capsys):
     data, _ = formatter.format(widget)
     if not data:  # ipywidgets 7 se enseña por su cuenta, y fuera de un núcleo lo escribe
         data = ast.literal_eval(capsys.readouterr().out)
-    assert data["text/plain"].startswith("Aquí no se puede dibujar el chat")
+    assert data["text/plain"].startswith("El chat aparece al ejecutar esta celda")
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id

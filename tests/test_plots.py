@@ -88,7 +88,7 @@ def test_the_histogram_counts_every_value_and_marks_the_limit():
 
 
 def test_every_kind_has_its_own_name_colour_and_dash():
-    for table in (plots.NAMES, plots.COLORS, plots.DASHES):
+    for table in (plots.NAMES, plots.COLORS, plots.PASTELS, plots.DASHES):
         assert set(table) == set(Kind)
         assert len({str(value) for value in table.values()}) == len(Kind)
 
@@ -108,7 +108,7 @@ def test_each_token_says_what_it_is_and_is_underlined_only_if_it_counts(displaye
     for (title, style, _), kind, counts in zip(spans, encoded.kinds, encoded.counted, strict=True):
         assert title.split(",")[0] == plots.NAMES[kind]
         assert ("no cuenta" in title) is not counts
-        assert plots.COLORS[kind] in style and ("solid #000" in style) is counts
+        assert plots.PASTELS[kind] in style and ("underline 3px" in style) is counts
     assert "".join(text for *_, text in spans) == (
         "&lt;|user|&gt;·Hola&lt;|bot|&gt;·Muy·bien&lt;|endoftext|&gt;"
     )
