@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from course_lib import data_path, world
@@ -53,7 +54,7 @@ def measure_model() -> str:
     yes_no = world.yes_no_questions(countries)
     reading = reading_questions(600)
     on_documents = [q for document in world.load_documents() for q in document.questions]
-    blind = [world.Question(q.kind, q.text, q.answer) for q in on_documents]
+    blind = [replace(q, context=None) for q in on_documents]
     said = in_chat(facts)
 
     rows = {

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from course_lib import world
 from course_lib.reading import reading_example
@@ -37,7 +38,7 @@ def _reading(rng: random.Random) -> str:
     """Un contexto inventado y una o dos preguntas sobre él."""
     _, questions = reading_example(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)))
     first, *others = rng.sample(questions, min(2, len(questions)))
-    return "\n".join([_solved([first]), *(_solved([_without_context(q)]) for q in others)])
+    return "\n".join([_solved([first]), *(_solved([replace(q, context=None)]) for q in others)])
 
 
 def _yes_no_run(rng: random.Random) -> str:
@@ -88,7 +89,3 @@ def _statement(rng: random.Random, country: Country, attribute: str) -> str:
 
 def _solved(questions: Sequence[Question]) -> str:
     return "\n".join(f"{world.question_prompt(q)} {q.answer}." for q in questions)
-
-
-def _without_context(question: Question) -> Question:
-    return Question(question.kind, question.text, question.answer)
