@@ -153,7 +153,11 @@ def prepare_for_chat(tokenizer, model=None):
     tokenizer.add_special_tokens({"pad_token": PAD})
     tokenizer.chat_template = CHAT_TEMPLATE
     if model is not None:
-        model.resize_token_embeddings(len(tokenizer))
+        old = model.get_input_embeddings().num_embeddings
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        # Nacen iguales a la media de los demás: ni más probables ni más raros que cualquiera.
+        table = model.get_input_embeddings().weight.data
+        table[old:] = table[:old].mean(0)
         model.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
 

@@ -42,7 +42,9 @@ def generate(
     if stop and len(tokenizer.encode(stop)) != 1:
         raise ValueError(f"stop={stop!r} no es un solo token de este tokenizador: elige otro.")
 
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    # La máscara tapa el relleno, así que vale cualquiera; con el de fin, transformers no lo toma
+    # por una petición sin máscara cuando un renglón del lote acaba antes que los demás.
+    pad = tokenizer.eos_token_id
     # También acaba en un marcador que sea token especial: ahí empezaría el turno del otro.
     special = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
     ends = [tokenizer.eos_token_id, *special, *(tokenizer.encode(stop) if stop else [])]

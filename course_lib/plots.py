@@ -160,6 +160,24 @@ def loss_by_kind(log: Sequence[dict], title: str):
     return figure
 
 
+def train_and_held_out(log: Sequence[dict], title: str):
+    """La pérdida de entrenamiento y la de lo apartado, según los pasos.
+
+    Args:
+        log: anotaciones de `fine_tune`, con `loss` unas y `eval_loss` otras.
+    """
+    figure, axes = new_axes(title, "paso de entrenamiento", "pérdida (nats por token)")
+    for name, label, style in (
+        ("loss", "entrenamiento", {"color": "#0072B2", "ls": "--"}),
+        ("eval_loss", "apartado", {"color": "#D55E00", "marker": "o"}),
+    ):
+        rows = [row for row in log if name in row]
+        axes.plot([r["step"] for r in rows], [float(r[name]) for r in rows], label=label, **style)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return figure
+
+
 def histogram(values: Sequence[float], title: str, xlabel: str, ylabel: str, limit=None):
     """Cuántas veces sale cada valor; `limit` marca una cota con una línea de puntos."""
     figure, axes = new_axes(title, xlabel, ylabel)

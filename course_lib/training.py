@@ -7,7 +7,7 @@ del usuario y del relleno, se cuenten o no en la pérdida que se minimiza.
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def fine_tune(
     eval_dataset=None,
     processing_class=None,
     resume: bool = False,
+    callbacks: Sequence = (),
 ) -> Run:
     """Ajusta `model` con `Trainer` y devuelve el registro con la pérdida partida por clases.
 
@@ -52,6 +53,7 @@ def fine_tune(
         eval_dataset: lo mismo, apartado para medir.
         processing_class: el tokenizador, para que se guarde junto al modelo.
         resume: seguir desde el último punto guardado en `args.output_dir`, si lo hay.
+        callbacks: los de `Trainer`, como `EarlyStoppingCallback`.
 
     Raises:
         ValueError: si los datos no son un `Dataset` o les falta alguna de las cuatro columnas.
@@ -92,6 +94,7 @@ def fine_tune(
         eval_dataset=eval_dataset.to_list() if eval_dataset is not None else None,
         data_collator=without_first_label,
         processing_class=processing_class,
+        callbacks=list(callbacks),
     )
     result = trainer.train(resume_from_checkpoint=checkpoint)
     # Con fp16 o bf16, Trainer deja el modelo envuelto en otra aritmética: se devuelve desnudo.

@@ -1,0 +1,166 @@
+"""La receta de la lección 07: un ajuste que enseña una tarea sin borrar lo demás.
+
+Es la contraparte de `original`: las mismas piezas de transformers, con las etiquetas, los datos y
+la medida en su sitio.
+"""
+
+import random
+import warnings
+from pathlib import Path
+
+from course_lib.dialogues import to_pairs
+from course_lib.encoding import (
+    BOT,
+    USER,
+    Encoded,
+    collate,
+    encode_conversation,
+    pair_messages,
+    prepare_for_chat,
+)
+from course_lib.task import encode_text, replay_texts, split_countries, task_conversations
+from course_lib.tracks import Track
+from course_lib.training import Run, fine_tune
+
+SEED = 7
+TALK_PAIRS = 300
+REPLAY_TEXTS = 1600
+LORA_RANK = 32
+FULL_RATE, LORA_RATE = 3e-4, 3e-3
+
+
+def chat_examples(
+    track: Track,
+    tokenizer,
+    talk: int = TALK_PAIRS,
+    replay: int = REPLAY_TEXTS,
+    seed: int = SEED,
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Los ejemplos de ajustar y los apartados, ya codificados y barajados.
+
+    Los apartados son charlas de validación y preguntas sobre cinco países que no se ajustan ni
+    puntúan: con su pérdida se decide cuándo parar.
+
+    Args:
+        tokenizer: preparado con `prepare_for_chat`.
+        talk: parejas de charla corriente.
+        replay: textos de repaso; 0 para no repasar.
+    """
+    train, _ = split_countries()
+
+    def conversations(countries, part: str, pairs: int) -> list[Encoded]:
+        talks = to_pairs(track.load_dialogues(part))[:pairs]
+        messages = [pair_messages(p.user, p.reply) for p in talks]
+        messages += task_conversations(countries, seed=seed)
+        return [encode_conversation(tokenizer, m) for m in messages]
+
+    examples = conversations(train[:-5], "train", talk)
+    examples += [encode_text(tokenizer, text) for text in replay_texts(replay, seed)]
+    random.Random(seed).shuffle(examples)
+    return examples, conversations(train[-5:], "validation", 100)
+
+
+def chat_arguments(folder: Path, rate: float = FULL_RATE, seed: int = SEED):
+    """Los `TrainingArguments` de la receta: se mide mientras se entrena y se guarda lo mejor."""
+    import torch
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=2,
+        per_device_train_batch_size=16,
+        per_device_eval_batch_size=64,
+        learning_rate=rate,
+        warmup_steps=20,
+        weight_decay=0.01,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="steps",
+        eval_steps=60,
+        logging_steps=20,
+        save_strategy="steps",
+        save_steps=60,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        seed=seed,
+    )
+
+
+def load_for_chat(track: Track):
+    """El modelo y el tokenizador de la ruta, con los marcadores de chat como tokens propios."""
+    model, tokenizer = track.load_model(), track.load_tokenizer()
+    return model, prepare_for_chat(tokenizer, model)
+
+
+def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
+    """El modelo con adaptadores LoRA en todas sus proyecciones, y nada más que entrenar.
+
+    Los marcadores son tokens nuevos, así que sus dos filas de la tabla de *embeddings* también se
+    entrenan: si no, el modelo nunca sabría qué significan.
+
+    Args:
+        rank: el rango `r` de las dos matrices finas de cada adaptador (Hu et al., 2021,
+            arXiv:2106.09685).
+    """
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    set_seed(seed)  # los adaptadores nacen al azar
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=["c_attn", "c_proj", "c_fc"],
+        fan_in_fan_out=True,  # GPT-2 guarda sus matrices traspuestas (Conv1D)
+        trainable_token_indices=tokenizer.convert_tokens_to_ids([USER, BOT]),
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 consulta un nombre que transformers 5.23 está retirando; no es cosa nuestra.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        return get_peft_model(model, config)
+
+
+def tune_for_chat(
+    track: Track,
+    model,
+    tokenizer,
+    folder: Path,
+    replay: int = REPLAY_TEXTS,
+    seed: int = SEED,
+) -> Run:
+    """La receta entera, con un modelo de `load_for_chat` o de `with_lora`; lo deja en `folder`."""
+    from datasets import Dataset
+    from transformers import EarlyStoppingCallback
+
+    train, held_out = chat_examples(track, tokenizer, replay=replay, seed=seed)
+    lora = hasattr(model, "peft_config")
+    with warnings.catch_warnings():
+        # En los puntos de control peft guarda además la tabla de *embeddings*, y lo avisa.
+        warnings.filterwarnings("ignore", ".*save_embedding_layers.*", UserWarning)
+        run = fine_tune(
+            model,
+            chat_arguments(folder, LORA_RATE if lora else FULL_RATE, seed),
+            Dataset.from_list([vars(e) for e in train]),
+            lambda rows: collate(rows, tokenizer.pad_token_id),
+            eval_dataset=Dataset.from_list([vars(e) for e in held_out]),
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=2)],
+        )
+    save_tuned(run.model.eval(), folder)
+    return run
+
+
+def save_tuned(model, folder: Path) -> None:
+    """Guarda un modelo ajustado; de uno con LoRA, solo el adaptador y las filas de los marcadores.
+
+    Con `prepare_for_chat` los tokens nuevos nacen siempre iguales, así que no hace falta llevarse
+    la tabla entera de *embeddings*.
+    """
+    options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(folder, **options)
+
+
+def costs(run: Run, folder: Path) -> dict:
+    """Lo que costó un ajuste guardado en `folder`: segundos, pesos entrenados y MB en disco."""
+    weights = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return {"segundos": run.seconds, "pesos": weights, "megas": size / 1e6}

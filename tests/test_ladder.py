@@ -1,0 +1,85 @@
+"""La escalera: se sube en orden, se para en lo que basta y no se paga lo que no hace falta."""
+
+import pytest
+
+from course_lib.ladder import Strategy, cheapest_rung, format_climb, model_strategy
+from course_lib.world import Question
+
+QUESTIONS = [
+    Question("capital", f"¿Cuál es la capital del país {i}?", f"ciudad{i}") for i in range(10)
+]
+
+
+def knows(count: int) -> Strategy:
+    """Un peldaño que acierta las `count` primeras."""
+    return Strategy(
+        f"sabe {count}",
+        lambda: (
+            lambda questions: [q.answer if i < count else "no sé" for i, q in enumerate(questions)]
+        ),
+        tokens=lambda question, answer: 7,
+    )
+
+
+def never() -> Strategy:
+    def build():
+        raise AssertionError("este peldaño no debía prepararse")
+
+    return Strategy("caro", build)
+
+
+def test_stops_at_the_first_rung_that_meets_the_target():
+    climb = cheapest_rung(QUESTIONS, [knows(3), knows(9), never()], target=0.9)
+    assert climb.chosen == "sabe 9"
+    assert [(t.name, t.right.value, t.tokens) for t in climb.tried] == [
+        ("sabe 3", 0.3, 7),
+        ("sabe 9", 0.9, 7),
+    ]
+
+
+def test_says_so_when_no_rung_is_enough():
+    climb = cheapest_rung(QUESTIONS, [knows(3), knows(4)], target=0.5)
+    assert climb.chosen is None
+    assert "Ninguno llega al 50%" in format_climb(climb)
+
+
+def test_warns_when_there_are_too_few_questions_to_be_sure():
+    # Con 9 de 10 el intervalo de Wilson va de 0,596 a 0,982.
+    text = format_climb(cheapest_rung(QUESTIONS, [knows(9)], target=0.9))
+    assert "| sabe 9 | 90% | 60 a 98 | 7 |" in text
+    assert "pregunta más antes de fiarte" in text
+
+
+def test_a_rung_of_one_s_own_can_be_graded_in_one_s_own_way():
+    climb = cheapest_rung(
+        QUESTIONS, [knows(0)], target=1.0, grade=lambda answer, question: answer == "no sé"
+    )
+    assert climb.chosen == "sabe 0"
+
+
+@pytest.mark.parametrize("target", [0, -1, 90])
+def test_a_target_that_is_not_a_proportion_is_refused(target):
+    with pytest.raises(ValueError, match="entre 0 y 1"):
+        cheapest_rung(QUESTIONS, [knows(1)], target)
+
+
+def test_without_questions_or_rungs_there_is_nothing_to_climb():
+    with pytest.raises(ValueError, match="al menos una pregunta"):
+        cheapest_rung([], [knows(1)])
+    with pytest.raises(ValueError, match="al menos una pregunta"):
+        cheapest_rung(QUESTIONS, [])
+
+
+def test_a_model_is_loaded_once_and_its_tokens_are_counted(make_model, tokenizer):
+    loads = []
+
+    def load():
+        loads.append(1)
+        return make_model(), tokenizer
+
+    strategy = model_strategy("modelo", load, lambda tokenizer, q: tokenizer.encode("sí no"))
+    answers = strategy.build()(QUESTIONS[:2])
+    strategy.build()
+    assert loads == [1]
+    asked = len(tokenizer.encode("sí no"))
+    assert strategy.tokens(QUESTIONS[0], answers[0]) == asked + len(tokenizer.encode(answers[0]))
