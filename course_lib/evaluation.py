@@ -84,14 +84,26 @@ def build_exam(n: int = 200, seed: int = 0) -> Exam:
     )
 
 
-def ask_directly(model, tokenizer) -> Answerer:
-    """Contestador que pregunta en la forma en que el modelo aprendió: «Pregunta: … Respuesta:»."""
+def ask_with(
+    model, tokenizer, prompt: Callable[[Question], str], stop: str | None = "\n"
+) -> Answerer:
+    """Contestador que da a continuar al modelo el texto que `prompt` hace de cada pregunta.
+
+    Args:
+        prompt: de una pregunta, su petición; por ejemplo, `world.question_prompt`.
+        stop: dónde acaba la respuesta, como en `generate`.
+    """
 
     def answer(questions: Sequence[Question]) -> list[str]:
-        prompts = [tokenizer.encode(world.question_prompt(q)) for q in questions]
-        return [text.strip() for text in generate(model, tokenizer, prompts, stop="\n")]
+        prompts = [tokenizer.encode(prompt(q)) for q in questions]
+        return [text.strip() for text in generate(model, tokenizer, prompts, stop=stop)]
 
     return answer
+
+
+def ask_directly(model, tokenizer) -> Answerer:
+    """Contestador que pregunta en la forma en que el modelo aprendió: «Pregunta: … Respuesta:»."""
+    return ask_with(model, tokenizer, world.question_prompt)
 
 
 def ask_in_chat(model, tokenizer, prompt) -> Answerer:
@@ -165,6 +177,7 @@ def talk_loss(
     groups: Sequence[int],
     pad_token_id: int,
     batch_size: int = 64,
+    kinds: Sequence[Kind] = (Kind.USER, Kind.REPLY),
 ) -> Measure:
     """Pérdida por token real (texto del usuario y respuesta) de diálogos apartados, en nats.
 
@@ -175,6 +188,7 @@ def talk_loss(
     Args:
         encoded: las parejas codificadas; ninguna más larga que lo que admite el modelo.
         groups: el diálogo del que sale cada una.
+        kinds: qué clases de token cuentan; `(Kind.REPLY,)` mide solo las respuestas.
 
     Raises:
         ValueError: si no hay ninguna pareja.
@@ -194,8 +208,7 @@ def talk_loss(
         losses = torch.nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), batch["input_ids"][:, 1:], reduction="none"
         )
-        kinds = batch["kinds"][:, 1:]
-        real = (kinds == Kind.USER) | (kinds == Kind.REPLY)
+        real = torch.isin(batch["kinds"][:, 1:], torch.tensor(kinds, device=losses.device))
         rows_done = zip(
             groups[start:], (losses * real).sum(1).tolist(), real.sum(1).tolist(), strict=False
         )

@@ -4,12 +4,14 @@ Cada resultado se guarda en cuanto llega; una segunda vez solo se hace lo que fa
 """
 
 import json
+import os
 import platform
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +105,14 @@ def _write(path: Path, data: dict) -> None:
 
 
 def _one_quiet_thread() -> None:
-    import os
-
     import torch
 
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Si matan al proceso que reparte, este no se queda trabajando para nadie."""
+    parent_process().join()
+    os._exit(1)

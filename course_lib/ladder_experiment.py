@@ -72,21 +72,36 @@ def untuned_rungs(model, tokenizer) -> list[Strategy]:
     from course_lib.retrieval import build_index, retrieval_prompt
 
     index = build_index({document.id: document.text for document in world.load_documents()})
-    with_passage = retrieval_prompt(index.search)
 
     def load():
         return model, tokenizer
 
-    def rag_prompt(tokenizer, question: Question) -> list[int]:
-        return tokenizer.encode(with_passage(question))
+    def searching(min_score: float) -> Callable[..., list[int]]:
+        prompt = retrieval_prompt(index.search, min_score=min_score)
+        return lambda tokenizer, question: tokenizer.encode(prompt(question))
 
     return [
         Strategy("Decir siempre «sí»", lambda: always_yes),
-        model_strategy("La pregunta tal cual", load, raw_prompt, "\n"),
+        model_strategy("La pregunta tal cual", load, raw_prompt),
         model_strategy("Con su forma (*prompting*)", load, form_prompt, "\n"),
         model_strategy("Con tres ejemplos (*few-shot*)", load, few_shot_prompt, "\n"),
-        model_strategy("Con búsqueda (RAG)", load, rag_prompt, "\n"),
+        model_strategy("Con búsqueda (RAG)", load, searching(0.0), "\n"),
+        model_strategy("Con búsqueda y puerta", load, searching(_gate(index)), "\n"),
     ]
+
+
+def _gate(index) -> float:
+    """La nota desde la que un pasaje viene al caso, elegida como en la lección 02.
+
+    Con la mitad de las preguntas de los documentos y con hechos de países que no puntúan.
+    """
+
+    def best(question: Question) -> float:
+        return max((hit.score for hit in index.search(question.text, 1)), default=0.0)
+
+    questions, (train, _) = question_sets(), split_countries()
+    inside = min(map(best, questions["documentos"][::2]))
+    return (inside + max(map(best, world.fact_questions(train)))) / 2
 
 
 def score(strategy: Strategy) -> dict:
