@@ -36,28 +36,25 @@ def chat_examples(
     replay: int = REPLAY_TEXTS,
     seed: int = SEED,
 ) -> tuple[list[Encoded], list[Encoded]]:
-    """Los ejemplos de ajustar y los apartados, ya codificados y barajados.
+    """Los ejemplos de ajustar y los apartados, ya codificados; los primeros, barajados.
 
-    Los apartados son charlas de validación y preguntas sobre cinco países que no se ajustan ni
-    puntúan: con su pérdida se decide cuándo parar.
+    Los apartados son preguntas sobre cinco países que ni se ajustan ni puntúan. Solo la tarea: con
+    su pérdida se decide cuándo parar, y la de las charlas, que sube y baja a saltos, la taparía.
 
     Args:
         tokenizer: preparado con `prepare_for_chat`.
         talk: parejas de charla corriente.
         replay: textos de repaso; 0 para no repasar.
     """
-    train, _ = split_countries()
-
-    def conversations(countries, part: str, pairs: int) -> list[Encoded]:
-        talks = to_pairs(track.load_dialogues(part))[:pairs]
-        messages = [pair_messages(p.user, p.reply) for p in talks]
-        messages += task_conversations(countries, seed=seed)
-        return [encode_conversation(tokenizer, m) for m in messages]
-
-    examples = conversations(train[:-5], "train", talk)
-    examples += [encode_text(tokenizer, text) for text in replay_texts(replay, seed)]
-    random.Random(seed).shuffle(examples)
-    return examples, conversations(train[-5:], "validation", 100)
+    countries, _ = split_countries()
+    pairs = to_pairs(track.load_dialogues("train"))[:talk]
+    conversations = [pair_messages(pair.user, pair.reply) for pair in pairs]
+    conversations += task_conversations(countries[:-5], seed=seed)
+    train = [encode_conversation(tokenizer, messages) for messages in conversations]
+    train += [encode_text(tokenizer, text) for text in replay_texts(replay, seed)]
+    random.Random(seed).shuffle(train)
+    held_out = task_conversations(countries[-5:], seed=seed)
+    return train, [encode_conversation(tokenizer, messages) for messages in held_out]
 
 
 def chat_arguments(folder: Path, rate: float = FULL_RATE, seed: int = SEED):
