@@ -91,6 +91,7 @@ def model_strategy(
     load: Callable[[], tuple],
     prompt: Callable[..., list[int]],
     stop: str | None = None,
+    read: Callable[[str], str] = first_turn,
 ) -> Strategy:
     """Un peldaño que pregunta a un modelo de transformers.
 
@@ -99,6 +100,7 @@ def model_strategy(
         load: devuelve `(modelo, tokenizador)`; se llama una vez, y solo si se llega al peldaño.
         prompt: `(tokenizador, pregunta)` → los ids de la petición.
         stop: dónde acaba la respuesta, como en `generate`.
+        read: saca la respuesta de lo que el modelo escribe.
     """
     loaded = []
 
@@ -109,7 +111,7 @@ def model_strategy(
 
         def answer(questions: Sequence[Question]) -> list[str]:
             prompts = [prompt(tokenizer, question) for question in questions]
-            return [first_turn(t) for t in generate(model, tokenizer, prompts, stop=stop)]
+            return [read(text) for text in generate(model, tokenizer, prompts, stop=stop)]
 
         return answer
 

@@ -8,114 +8,26 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from course_lib import data_path, world
 from course_lib.dialogues import to_pairs
 from course_lib.encoding import (
-    chat_prompt,
     collate,
     encode_conversation,
     encode_original,
     original_prompt,
     pair_messages,
 )
-from course_lib.evaluation import accuracy, always_yes, ask_directly, build_exam, talk_loss
+from course_lib.evaluation import accuracy, ask_directly, build_exam, talk_loss
 from course_lib.experiments import run_jobs, store
-from course_lib.ladder import Strategy, model_strategy
-from course_lib.task import encode_text, replay_texts, split_countries
+from course_lib.ladder import model_strategy
+from course_lib.rungs import chat_question, form_prompt, score, untuned_rungs
+from course_lib.task import encode_text, replay_texts
 from course_lib.tracks import get_track
-from course_lib.world import Question
 
 SEEDS = (0, 1, 2)
 INJECTION_STEPS, INJECTION_BATCH = 300, 16
-
-# --- Las preguntas, las mismas para todos --------------------------------------------------------
-
-
-def question_sets() -> dict[str, list[Question]]:
-    """Hechos y síes o noes de los países que no se ajustan, y los documentos nuevos, sin darlos."""
-    _, countries = split_countries()
-    documents = [q for document in world.load_documents() for q in document.questions]
-    return {
-        "hechos": world.fact_questions(countries),
-        "si_no": world.yes_no_questions(countries),
-        "documentos": [replace(q, context=None) for q in documents],
-    }
-
-
-def form_prompt(tokenizer, question: Question) -> list[int]:
-    """La forma «Pregunta: … Respuesta:», que es la que el modelo aprendió."""
-    return tokenizer.encode(world.question_prompt(question))
-
-
-def raw_prompt(tokenizer, question: Question) -> list[int]:
-    """La pregunta tal como la escribe un usuario, sin nada alrededor."""
-    return tokenizer.encode(question.text)
-
-
-def few_shot_prompt(tokenizer, question: Question) -> list[int]:
-    """La misma forma, tras tres preguntas ya contestadas sobre países de ajustar."""
-    train, _ = split_countries()
-    examples = random.Random(question.text).sample(world.fact_questions(train), 3)
-    return tokenizer.encode(world.question_prompt(question, examples))
-
-
-def chat_question(tokenizer, question: Question) -> list[int]:
-    """La pregunta como mensaje de un usuario, con la plantilla de chat del tokenizador."""
-    return chat_prompt(tokenizer, [{"role": "user", "content": question.text}])
-
-
-def untuned_rungs(model, tokenizer) -> list[Strategy]:
-    """Los peldaños que no entrenan nada, del más barato al más caro."""
-    from course_lib.retrieval import build_index, retrieval_prompt
-
-    index = build_index({document.id: document.text for document in world.load_documents()})
-
-    def load():
-        return model, tokenizer
-
-    def searching(min_score: float) -> Callable[..., list[int]]:
-        prompt = retrieval_prompt(index.search, min_score=min_score)
-        return lambda tokenizer, question: tokenizer.encode(prompt(question))
-
-    return [
-        Strategy("Decir siempre «sí»", lambda: always_yes),
-        model_strategy("La pregunta tal cual", load, raw_prompt),
-        model_strategy("Con su forma (*prompting*)", load, form_prompt, "\n"),
-        model_strategy("Con tres ejemplos (*few-shot*)", load, few_shot_prompt, "\n"),
-        model_strategy("Con búsqueda (RAG)", load, searching(0.0), "\n"),
-        model_strategy("Con búsqueda y puerta", load, searching(_gate(index)), "\n"),
-    ]
-
-
-def _gate(index) -> float:
-    """La nota desde la que un pasaje viene al caso, elegida como en la lección 02.
-
-    Con la mitad de las preguntas de los documentos y con hechos de países que no puntúan.
-    """
-
-    def best(question: Question) -> float:
-        return max((hit.score for hit in index.search(question.text, 1)), default=0.0)
-
-    questions, (train, _) = question_sets(), split_countries()
-    inside = min(map(best, questions["documentos"][::2]))
-    return (inside + max(map(best, world.fact_questions(train)))) / 2
-
-
-def score(strategy: Strategy) -> dict:
-    """Los aciertos de un peldaño en los tres exámenes, con su n, y sus tokens por respuesta."""
-    answer, row, costs = strategy.build(), {}, []
-    for name, questions in question_sets().items():
-        answers = answer(questions)
-        row[name] = vars(accuracy(answers, questions))
-        if strategy.tokens:
-            costs += [strategy.tokens(q, a) for q, a in zip(questions, answers, strict=True)]
-    return row | {"tokens": sum(costs) / len(costs) if costs else None}
-
-
-# --- Los peldaños que ajustan --------------------------------------------------------------------
 
 
 def chat_rung(lora: bool, replay: int, seed: int) -> dict:
@@ -218,6 +130,7 @@ def base_rungs() -> dict:
     }
 
 
+KINDS = {function.__name__: function for function in (base_rungs, chat_rung, injection_rung)}
 TUNED = {
     "LoRA": ("chat_rung", True, 1600),
     "Ajuste completo": ("chat_rung", False, 1600),
@@ -231,7 +144,7 @@ TUNED = {
 def run_rung(kind: str, *args) -> dict:
     """Un trabajo de `measure_ladder`, con sus segundos de principio a fin."""
     start = time.perf_counter()
-    return globals()[kind](*args) | {"total_segundos": time.perf_counter() - start}
+    return KINDS[kind](*args) | {"total_segundos": time.perf_counter() - start}
 
 
 def measure_ladder(

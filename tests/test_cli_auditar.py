@@ -1,0 +1,75 @@
+"""La orden `curso auditar`: lo que imprime y cómo acaba."""
+
+import json
+
+import pytest
+
+from course_lib.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, tokenizer):
+    """Una carpeta con un tokenizador sin preparar."""
+    tokenizer.save_pretrained(tmp_path / "modelo")
+    return tmp_path / "modelo"
+
+
+@pytest.fixture
+def chat_folder(tmp_path, chat_tokenizer):
+    chat_tokenizer.save_pretrained(tmp_path / "preparado")
+    return tmp_path / "preparado"
+
+
+@pytest.fixture
+def talks(tmp_path):
+    path = tmp_path / "charlas.jsonl"
+    lines = [
+        {
+            "messages": [
+                {"role": "user", "content": f"¿Qué hay en la calle {k}?"},
+                {"role": "assistant", "content": f"En la calle {k} hay un jardín."},
+                {"role": "user", "content": f"¿Y en la plaza {k}?"},
+                {"role": "assistant", "content": f"En la plaza {k}, un cine."},
+            ]
+        }
+        for k in range(20)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def test_something_grave_gives_one(talks, folder, capsys):
+    assert main(["auditar", str(talks), "--modelo", str(folder), "--longitud", "64"]) == 1
+    out = capsys.readouterr().out
+    assert "Leídos 20 diálogos, que dan 40 parejas" in out
+    assert "[GRAVE] relleno-contado" in out
+    assert "<|user|> en " in out
+
+
+def test_a_prepared_tokenizer_and_a_split_by_dialogue_give_zero(talks, chat_folder, capsys):
+    assert main(["auditar", str(talks), "--modelo", str(chat_folder), "--dialogos"]) == 0
+    assert "Auditoría: nada que objetar" in capsys.readouterr().out
+
+
+def test_json_is_for_machines(talks, folder, capsys):
+    assert main(["auditar", str(talks), "--modelo", str(folder), "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["grave"] is True
+    assert {"findings", "abstained", "passed"} <= data.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("no-existe.jsonl", [], "No existe el archivo"),
+        (None, ["--longitud", "2"], "Una longitud de 2 tokens"),
+    ],
+)
+def test_bad_input_gives_two(talks, folder, capsys, path, options, message):
+    assert main(["auditar", path or str(talks), "--modelo", str(folder), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_tokenizer_is_explained(talks, tmp_path, capsys):
+    assert main(["auditar", str(talks), "--modelo", str(tmp_path / "nada")]) == 2
+    assert "No se puede cargar el tokenizador" in capsys.readouterr().err
