@@ -1,0 +1,151 @@
+"""Lo que la auditoría ve en los textos: repeticiones, fugas, respuestas iguales y archivos."""
+
+import json
+
+import pytest
+
+from course_lib.audit import audit, split_for_audit
+from course_lib.audit.fold import fold
+from course_lib.audit.naive import audit_file
+from course_lib.dialogues import Dialogue, Pair, read_dialogues, to_pairs
+from course_lib.evaluation import Measure, normalize
+
+
+def severity(report, check):
+    return next((f.severity for f in report.findings if f.check == check), None)
+
+
+def numbers(report, check):
+    return next(f.numbers for f in report.findings if f.check == check)
+
+
+def talk(k, turns=4):
+    """Un diálogo en el que cada turno es distinto de todos los demás."""
+    return Dialogue(
+        tuple(f"El turno {i} de la charla {k} es bastante largo." for i in range(turns))
+    )
+
+
+def test_repeats_ignore_case_accents_and_punctuation():
+    dialogues = [talk(k) for k in range(9)] + [
+        Dialogue(tuple(turn.upper().replace(".", "!") for turn in talk(3).turns))
+    ]
+    report = audit(dialogues=dialogues)
+    assert severity(report, "duplicados") == "aviso"
+    assert report.findings[0].rows == (9,)
+    assert numbers(report, "duplicados")["proporcion"] == pytest.approx(0.1)
+    assert "duplicados" in audit(dialogues=dialogues[:9]).passed
+
+
+def test_pairs_of_one_dialogue_on_both_sides_leak():
+    dialogues = [talk(k) for k in range(50)]
+    train, test = split_for_audit(dialogues, by_pairs=True)
+    shared = {p.dialogue for p in train} & {p.dialogue for p in test}
+    expected = sum(p.dialogue in shared for p in test)
+    report = audit(train_dialogues=train, test_dialogues=test)
+    assert severity(report, "fuga") == "grave"
+    assert numbers(report, "fuga")["hermanos"] == expected
+    train, test = split_for_audit(dialogues, by_pairs=False)
+    assert "fuga" in audit(train_dialogues=train, test_dialogues=test).passed
+
+
+def test_numbers_that_start_again_on_each_side_are_not_siblings():
+    train = to_pairs([talk(k) for k in range(40)])
+    test = to_pairs([talk(k) for k in range(40, 50)])
+    assert "fuga" in audit(train_dialogues=train, test_dialogues=test).passed
+
+
+def test_copies_between_dialogues_count_one_by_one():
+    train = [talk(k) for k in range(40)]
+    test = [talk(k) for k in range(39, 49)]
+    report = audit(train_dialogues=train, test_dialogues=test)
+    assert severity(report, "fuga") == "aviso"  # 1 de 10
+    assert report.findings[0].rows == (0,)
+
+
+def test_pairs_passed_off_as_dialogues_are_found_by_their_turns():
+    pairs = to_pairs([talk(k) for k in range(30)])
+    as_dialogues = [Dialogue((pair.user, pair.reply)) for pair in pairs]
+    report = audit(train_dialogues=as_dialogues[::2], test_dialogues=as_dialogues[1::2])
+    assert severity(report, "fuga") == "grave"
+
+
+def test_the_comparison_key_is_that_of_the_scores():
+    for text in ("¡Sí, es París!", "  Ñandú  y cigüeña ", "a_b C'est", "42 km/h"):
+        assert fold(text) == normalize(text)
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["Sí."] * 12 + [f"Respuesta {i}" for i in range(8)], "aviso"),
+        ([f"Sí, número {i}." for i in range(20)], "aviso"),  # la misma primera palabra
+        ([f"{'abcdefghijklmnopqrst'[i]} es la letra" for i in range(20)], None),
+    ],
+)
+def test_bland_answers(answers, expected):
+    assert severity(audit(answers=answers), "respuestas-sosas") == expected
+
+
+def test_few_answers_are_an_abstention():
+    lacks = {a.check: a.lacks for a in audit(answers=["Sí."] * 19).abstained}
+    assert "20 respuestas" in lacks["respuestas-sosas"]
+
+
+def test_forgetting_needs_intervals_that_do_not_touch():
+    before = {"lee": (98, 100), "sabe": (190, 200), "conversa": Measure(2.1, 900, 2.0, 2.2)}
+    assert severity(audit(before=before, after={"lee": (62, 100)}), "olvido") == "grave"
+    assert "olvido" in audit(before=before, after={"lee": (94, 100)}).passed
+    after = {"sabe": Measure(0.86, 200, 0.80, 0.90)}
+    assert severity(audit(before=before, after=after), "olvido") == "aviso"
+
+
+@pytest.fixture
+def small_file(tmp_path):
+    path = tmp_path / "charlas.jsonl"
+    lines = [{"dialog": list(talk(k % 20).turns)} for k in range(25)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def test_a_file_is_audited_as_a_beginner_would_encode_it(small_file, tokenizer):
+    found = audit_file(small_file, tokenizer, max_length=128, report=lambda _: None)
+    texts = [f"<|user|> {p.user} <|bot|> {p.reply}" for p in to_pairs(read_dialogues(small_file))]
+    real = sum(len(tokenizer.encode(text)) for text in texts)
+    assert numbers(found.report, "relleno-contado")["relleno"] == 75 * 128 - real
+    assert severity(found.report, "marcadores-rotos") == "aviso"
+    assert severity(found.report, "duplicados") == "grave"  # 5 de 25
+    assert severity(found.report, "fuga") == "grave"
+    assert "75 parejas" in found.assumed
+
+
+def test_a_prepared_tokenizer_is_audited_with_its_template(small_file, chat_tokenizer):
+    found = audit_file(small_file, chat_tokenizer, by_pairs=False, report=lambda _: None)
+    assert {f.check for f in found.report.findings} == {"duplicados"}
+
+
+def test_the_real_sample_gives_the_known_numbers(shared_data, gpt2_tokenizer):
+    path = shared_data / "dailydialog" / "train_1k.jsonl"
+    report = audit_file(path, gpt2_tokenizer, report=lambda _: None).report
+    padding = numbers(report, "relleno-contado")
+    assert padding["parejas"] == 6386
+    assert padding["proporcion"] == pytest.approx(0.7156, abs=1e-4)
+    assert padding["tokens_por_pareja"] == pytest.approx(36.48, abs=0.01)
+    assert numbers(report, "marcadores-rotos")["piezas"] == {"<|bot|>": 5, "<|user|>": 5}
+    leak = numbers(report, "fuga")
+    assert leak["hermanos"] / leak["prueba"] == pytest.approx(0.98, abs=0.02)
+    assert leak["respuestas_vistas"] == pytest.approx(0.81, abs=0.02)
+    assert leak["otras_respuestas_vistas"] == pytest.approx(0.10, abs=0.03)
+    exact = {d.turns for d in read_dialogues(path, report=lambda _: None)}
+    assert numbers(report, "duplicados")["repetidos"] >= 1000 - len(exact) > 0
+
+
+def test_a_wrong_kind_of_dialogues_is_explained():
+    with pytest.raises(ValueError, match="el elemento 0 es int"):
+        audit(dialogues=[3])
+
+
+def test_a_pair_has_no_sibling_with_another_number():
+    train = [Pair("Hola, buenos días.", "Buenos días.", 0)]
+    test = [Pair("Adiós, hasta la vista.", "Hasta luego.", 7)]
+    assert "fuga" in audit(train_dialogues=train, test_dialogues=test).passed

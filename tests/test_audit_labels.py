@@ -1,0 +1,232 @@
+"""Lo que la auditoría ve en las filas: fin, relleno, usuario, cortes, marcadores y empaquetado."""
+
+import random
+
+import pytest
+
+from course_lib.audit import audit
+from course_lib.encoding import (
+    IGNORED,
+    chat_prompt,
+    collate,
+    encode_conversation,
+    encode_original,
+    original_prompt,
+    pair_messages,
+)
+
+TALK = [
+    ("Hola, ¿qué tal estás?", "Muy bien, gracias."),
+    ("¿Cuál es la capital de Francia?", "París."),
+    ("¿Comió piña la niña?", "Sí, en el jardín."),
+    ("¿Vas mañana al cine?", "Sí, con Óscar y Ángela."),
+    ("¿Y tú?", "Muy bien."),
+    ("Contexto: la niña.", "No."),
+]
+
+
+def severity(report, check):
+    return next((f.severity for f in report.findings if f.check == check), None)
+
+
+def numbers(report, check):
+    return next(f.numbers for f in report.findings if f.check == check)
+
+
+@pytest.fixture
+def chat_rows(chat_tokenizer):
+    return [vars(encode_conversation(chat_tokenizer, pair_messages(*pair))) for pair in TALK]
+
+
+def right_collator(tokenizer):
+    return lambda rows: collate(rows, tokenizer.pad_token_id)
+
+
+def test_a_right_pipeline_raises_nothing(chat_tokenizer, chat_rows):
+    report = audit(
+        tokenizer=chat_tokenizer,
+        train_dataset=chat_rows,
+        data_collator=right_collator(chat_tokenizer),
+        prompt=chat_prompt,
+    )
+    assert report.findings == ()
+    assert {"fin-tapado", "relleno-contado", "sin-fin", "plantilla-distinta"} <= set(report.passed)
+    assert not report.grave
+
+
+def test_counted_padding_is_measured_by_hand(tokenizer):
+    tokenizer.pad_token = tokenizer.eos_token
+    rows = [vars(encode_original(tokenizer, *pair, max_length=64)) for pair in TALK]
+    real = sum(sum(row["attention_mask"]) for row in rows)
+    report = audit(tokenizer=tokenizer, train_dataset=rows, data_collator=right_collator(tokenizer))
+    assert severity(report, "relleno-contado") == "grave"
+    found = numbers(report, "relleno-contado")
+    assert found["etiquetas"] == 64 * len(TALK)
+    assert found["relleno"] == 64 * len(TALK) - real
+    assert severity(report, "usuario-supervisado") == "aviso"
+    assert severity(report, "marcadores-rotos") == "aviso"
+    # El primer relleno es el token de fin y cuenta: aprende a callarse.
+    assert severity(report, "sin-fin") is None
+
+
+def test_one_end_token_after_the_text_is_not_padding(tokenizer):
+    tokenizer.pad_token = tokenizer.eos_token
+    rows = []
+    for pair in TALK:
+        row = vars(encode_original(tokenizer, *pair, max_length=64))
+        end = sum(row["attention_mask"])
+        labels = [*row["labels"][: end + 1], *[IGNORED] * (64 - end - 1)]
+        rows.append({**row, "labels": labels})
+    report = audit(tokenizer=tokenizer, train_dataset=rows, data_collator=right_collator(tokenizer))
+    assert severity(report, "relleno-contado") is None
+    assert severity(report, "sin-fin") is None
+
+
+def test_the_masked_end_of_the_language_modeling_collator_is_grave(tokenizer):
+    from transformers import DataCollatorForLanguageModeling
+
+    tokenizer.pad_token = tokenizer.eos_token
+    texts = [f"<|user|> {user} <|bot|> {reply}{tokenizer.eos_token}" for user, reply in TALK]
+    rows = [{"input_ids": tokenizer.encode(text)} for text in texts]
+    collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)
+    report = audit(tokenizer=tokenizer, train_dataset=rows, data_collator=collator)
+    assert severity(report, "fin-tapado") == "grave"
+    assert severity(report, "sin-fin") is None  # el fin está: lo que falla es la etiqueta
+    tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    mended = audit(tokenizer=tokenizer, train_dataset=rows, data_collator=collator)
+    assert "fin-tapado" in mended.passed
+
+
+def test_replies_without_end(chat_tokenizer, chat_rows):
+    whole = chat_rows[:4]
+    rows = whole + [{key: values[:-1] for key, values in row.items()} for row in chat_rows[4:]]
+    report = audit(
+        tokenizer=chat_tokenizer, train_dataset=rows, data_collator=right_collator(chat_tokenizer)
+    )
+    assert severity(report, "sin-fin") == "aviso"  # 2 de 6
+    assert numbers(report, "sin-fin") == {"filas": 6, "sin_fin": 2, "proporcion": 2 / 6}
+
+
+def test_rows_cut_at_the_cap(chat_tokenizer, chat_rows):
+    rows = [{key: values[:12] for key, values in row.items()} for row in chat_rows * 2]
+    report = audit(
+        tokenizer=chat_tokenizer, train_dataset=rows, data_collator=right_collator(chat_tokenizer)
+    )
+    assert severity(report, "respuesta-cortada") == "grave"
+    assert numbers(report, "respuesta-cortada")["tope"] == 12
+
+
+def test_nothing_supervised(chat_tokenizer, chat_rows):
+    rows = [{**row, "labels": [IGNORED] * len(row["labels"])} for row in chat_rows[:1]]
+    rows += chat_rows[1:]
+    report = audit(
+        tokenizer=chat_tokenizer, train_dataset=rows, data_collator=right_collator(chat_tokenizer)
+    )
+    assert severity(report, "nada-supervisado") == "aviso"
+    assert report.findings[0].rows == (0,)
+
+
+def test_the_original_prompt_drifts_only_with_history(tokenizer):
+    tokenizer.pad_token = tokenizer.eos_token
+    rows = [vars(encode_original(tokenizer, *pair, max_length=64)) for pair in TALK]
+    report = audit(
+        tokenizer=tokenizer,
+        train_dataset=rows,
+        data_collator=right_collator(tokenizer),
+        prompt=original_prompt,
+    )
+    found = numbers(report, "plantilla-distinta")
+    assert found["distintas"] == 0
+    assert found["con_historia"] == found["filas"] == len(TALK)
+
+
+def test_another_template_and_a_trailing_space_are_told_apart(tokenizer):
+    tokenizer.pad_token = tokenizer.eos_token
+    rows = [vars(encode_original(tokenizer, *pair, max_length=64)) for pair in TALK]
+
+    def ask(form):
+        return audit(
+            tokenizer=tokenizer,
+            train_dataset=rows,
+            prompt=lambda _, messages: form.format(messages[-1]["content"]),
+        )
+
+    assert severity(ask("Usuario: {}\nBot:"), "plantilla-distinta") == "grave"
+    spaced = ask("<|user|> {} <|bot|> ")
+    assert severity(spaced, "espacio-final") == "aviso"
+    assert severity(spaced, "plantilla-distinta") is None
+    assert ask("<|user|> {} <|bot|>").findings == ask("<|user|> {} <|bot|>").findings
+
+
+def test_two_starts(chat_tokenizer, chat_rows):
+    bos = chat_tokenizer.bos_token_id
+    rows = [{"input_ids": [bos, bos, *row["input_ids"]]} for row in chat_rows]
+    report = audit(tokenizer=chat_tokenizer, train_dataset=rows)
+    assert severity(report, "doble-bos") == "aviso"
+    rows = [{"input_ids": [bos, *row["input_ids"]]} for row in chat_rows]
+    assert severity(audit(tokenizer=chat_tokenizer, train_dataset=rows), "doble-bos") is None
+
+
+def test_flattening_is_clean_with_positions_and_grave_without(chat_tokenizer, chat_rows):
+    from transformers import DataCollatorWithFlattening
+
+    rows = [{key: row[key] for key in ("input_ids", "labels")} for row in chat_rows]
+    for positions, expected in ((True, None), (False, "grave")):
+        collator = DataCollatorWithFlattening(return_position_ids=positions)
+        report = audit(tokenizer=chat_tokenizer, train_dataset=rows, data_collator=collator)
+        assert severity(report, "empaquetado") == expected
+        assert severity(report, "fin-tapado") is None
+
+
+def test_a_long_conversation_is_not_taken_for_packed_ones(chat_tokenizer):
+    topics = "jardín cine piña capital niña Óscar Ángela Francia tren barco".split()
+    asks = ("¿Te gusta {}?", "¿Y cuándo vuelves a {}?", "¿Con quién hablas de {}?")
+
+    def exchange(topic, k):
+        return pair_messages(asks[k].format(topic), f"De {topic}, mucho.")
+
+    def row(parts):
+        messages = [message for part in parts for message in part]
+        return vars(encode_conversation(chat_tokenizer, messages))
+
+    talks = [row([exchange(topic, k) for k in range(3)]) for topic in topics]
+    assert "empaquetado" in audit(tokenizer=chat_tokenizer, train_dataset=talks).passed
+    loose = [exchange(topic, k) for topic in topics for k in range(3)]
+    random.Random(1).shuffle(loose)
+    packed = [row(loose[i : i + 3]) for i in range(0, len(loose), 3)]
+    report = audit(tokenizer=chat_tokenizer, train_dataset=packed)
+    assert severity(report, "empaquetado") == "grave"
+
+
+def test_nothing_that_is_given_changes(chat_tokenizer, chat_rows, make_model):
+    import torch
+
+    model = make_model(vocabulary=len(chat_tokenizer)).train()
+    chat_tokenizer("hola", truncation=True, max_length=5)
+    before = chat_tokenizer._tokenizer.truncation
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    random.seed(5)
+    state = random.getstate()
+    audit(tokenizer=chat_tokenizer, train_dataset=chat_rows, model=model, prompt=chat_prompt)
+    assert torch.rand(1) == expected
+    assert random.getstate() == state
+    assert model.training
+    assert chat_tokenizer._tokenizer.truncation == before
+
+
+def test_a_collator_that_fails_is_an_abstention_that_says_why(chat_tokenizer, chat_rows):
+    def broken(rows):
+        raise KeyError("falta «precio»")
+
+    report = audit(tokenizer=chat_tokenizer, train_dataset=chat_rows, data_collator=broken)
+    lacks = {a.check: a.lacks for a in report.abstained}
+    assert "falta «precio»" in lacks["relleno-contado"]
+
+
+def test_untokenized_rows_are_an_abstention(chat_tokenizer):
+    rows = [{"messages": pair_messages(*pair)} for pair in TALK]
+    report = audit(tokenizer=chat_tokenizer, train_dataset=rows)
+    assert "tokeníz" in {a.check: a.lacks for a in report.abstained}["sin-fin"]
+    assert "duplicados" in report.passed  # los textos sí se pueden comparar
