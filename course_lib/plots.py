@@ -87,33 +87,48 @@ def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
     from IPython.display import HTML, display
 
     shown = len(encoded.input_ids) if limit is None else min(limit, len(encoded.input_ids))
-    cells = []
-    for token, kind, counts in zip(
-        encoded.input_ids[:shown], encoded.kinds, encoded.counted, strict=False
-    ):
-        text = tokenizer.decode([token]).replace(" ", "·").replace("\n", "↵")
-        line = "underline 3px" if counts else "none"
-        title = f"{NAMES[Kind(kind)]}, {'cuenta' if counts else 'no cuenta'} en la pérdida"
-        cells.append(
-            f'<span title="{title}" style="background:{PASTELS[Kind(kind)]};color:#000;'
-            f"text-decoration:{line};text-underline-offset:5px;"
-            "padding:1px 3px 5px;margin:2px 1px;display:inline-block;"
-            f'font-family:monospace">{html.escape(text)}</span>'
+    cells = [
+        token_html(tokenizer.decode([token]), Kind(kind), counts)
+        for token, kind, counts in zip(
+            encoded.input_ids[:shown], encoded.kinds, encoded.counted, strict=False
         )
+    ]
     if shown < len(encoded.input_ids):
         cells.append(f"<span>… y {len(encoded.input_ids) - shown} tokens más</span>")
-    present = [kind for kind in Kind if kind in encoded.kinds]
+    display(HTML(tokens_html(cells, encoded.kinds, encoded.counted)))
+
+
+def token_html(text: str, kind: Kind, counts: bool) -> str:
+    """Un token coloreado por su clase y, si cuenta en la pérdida, subrayado."""
+    line = "underline 3px" if counts else "none"
+    title = f"{NAMES[kind]}, {'cuenta' if counts else 'no cuenta'} en la pérdida"
+    visible = text.replace(" ", "·").replace("\n", "↵")
+    return (
+        f'<span title="{title}" style="background:{PASTELS[kind]};color:#000;'
+        f"text-decoration:{line};text-underline-offset:5px;"
+        "padding:1px 3px 5px;margin:2px 1px;display:inline-block;"
+        f'font-family:monospace">{html.escape(visible)}</span>'
+    )
+
+
+def tokens_html(cells: Sequence[str], kinds: Sequence[int], counted: Sequence[bool]) -> str:
+    """Los tokens de un ejemplo, uno tras otro, y debajo la leyenda con cuántos hay de cada clase.
+
+    Args:
+        cells: lo que se enseña, de `token_html`.
+        kinds: la clase de todos los tokens del ejemplo, también de los que no se enseñan.
+        counted: si cuenta cada uno.
+    """
     legend = " ".join(
         f'<span style="background:{PASTELS[kind]};color:#000;padding:1px 6px">'
-        f"{NAMES[kind]}: {encoded.kinds.count(kind)}</span>"
-        for kind in present
+        f"{NAMES[kind]}: {list(kinds).count(kind)}</span>"
+        for kind in Kind
+        if kind in kinds
     )
-    counted = f"subrayado: cuenta en la pérdida ({sum(encoded.counted)} de {len(encoded.kinds)})"
-    display(
-        HTML(
-            f'<div style="line-height:2.1">{"".join(cells)}</div>'
-            f'<div style="margin-top:6px;font-size:90%">{legend} · {counted}</div>'
-        )
+    total = f"subrayado: cuenta en la pérdida ({sum(counted)} de {len(counted)})"
+    return (
+        f'<div style="line-height:2.1">{"".join(cells)}</div>'
+        f'<div style="margin-top:6px;font-size:90%">{legend} · {total}</div>'
     )
 
 

@@ -4,7 +4,7 @@ import html
 
 from course_lib.audit.findings import SEVERITIES, Example, Finding, Report
 from course_lib.encoding import Kind
-from course_lib.plots import NAMES, PASTELS
+from course_lib.plots import token_html, tokens_html
 
 BADGES = {"grave": "#F4B6A6", "aviso": "#F6DDA6", "nota": "#C4E5F7"}
 PLURALS = {"grave": "graves", "aviso": "avisos", "nota": "notas"}
@@ -66,40 +66,24 @@ def as_html(report: Report) -> str:
         )
     return (
         f'<div lang="es"><p><b>{html.escape(_summary(report))}</b></p>{table}'
-        f"{tokens_html(example) if example else ''}{passed}{missing}</div>"
+        f"{example_html(example) if example else ''}{passed}{missing}</div>"
     )
 
 
-def tokens_html(example: Example, limit: int = HTML_TOKENS) -> str:
-    """Un ejemplo coloreado como en `plots.show_tokens`: el subrayado dice lo que cuenta."""
-    spans = []
+def example_html(example: Example, limit: int = HTML_TOKENS) -> str:
+    """Un ejemplo coloreado como en las lecciones; los tokens repetidos seguidos van una vez."""
+    cells = []
     runs = _runs(example)
     for token, kind, counts, times in runs[:limit]:
-        line = "underline 3px" if counts else "none"
-        title = f"{NAMES[Kind(kind)]}, {'cuenta' if counts else 'no cuenta'} en la pérdida"
-        spans.append(
-            f'<span title="{title}" style="background:{PASTELS[Kind(kind)]};color:#000;'
-            f"text-decoration:{line};text-underline-offset:5px;padding:1px 3px 5px;"
-            "margin:2px 1px;display:inline-block;"
-            f'font-family:monospace">{html.escape(_visible(token))}</span>'
-        )
+        cells.append(token_html(token, Kind(kind), counts))
         if times > 1:
-            spans.append(f"<span>×{times} </span>")
+            cells.append(f"<span>×{times} </span>")
     if len(runs) > limit:
         left = sum(times for *_, times in runs[limit:])
-        spans.append(f"<span>… y {left} tokens más</span>")
-    legend = " ".join(
-        f'<span style="background:{PASTELS[kind]};color:#000;padding:1px 6px">'
-        f"{NAMES[kind]}: {example.kinds.count(kind)}</span>"
-        for kind in Kind
-        if kind in example.kinds
-    )
-    counted = f"{sum(example.counted)} de {len(example.tokens)}"
+        cells.append(f"<span>… y {left} tokens más</span>")
     return (
         f'<div style="margin-top:8px">La fila {example.row}, token a token:</div>'
-        f'<div style="line-height:2.1">{"".join(spans)}</div>'
-        f'<div style="margin-top:6px;font-size:90%">{legend} · '
-        f"subrayado: cuenta en la pérdida ({counted})</div>"
+        f"{tokens_html(cells, example.kinds, example.counted)}"
     )
 
 
