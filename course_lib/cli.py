@@ -90,6 +90,51 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument(
         "--salida", type=Path, metavar="CARPETA", help="por omisión, data/charladiaria"
     )
+
+    ablation = _add_command(
+        commands, "ablacion", _run_ablation, "mide qué pesó cada defecto de la lección original"
+    )
+    ablation.add_argument(
+        "--salida",
+        type=Path,
+        metavar="ARCHIVO",
+        help="por omisión, data/experimentos/ablacion.json",
+    )
+    ablation.add_argument("--semillas", type=int, default=3, metavar="N", help="por omisión, 3")
+
+    ladder = _add_command(
+        commands, "escalera", _run_ladder, "mide todos los peldaños con las mismas preguntas"
+    )
+    ladder.add_argument(
+        "--salida",
+        type=Path,
+        metavar="ARCHIVO",
+        help="por omisión, data/experimentos/escalera.json",
+    )
+
+    check = _add_command(
+        commands, "auditar", _audit, "busca los errores corrientes en un archivo de diálogos"
+    )
+    check.add_argument("datos", type=Path, help="un .jsonl o .json de diálogos")
+    check.add_argument(
+        "--modelo",
+        required=True,
+        metavar="MODELO",
+        help="carpeta o nombre en el Hub; solo se usa su tokenizador",
+    )
+    check.add_argument(
+        "--longitud", type=int, default=128, metavar="N", help="tokens por ejemplo; 128"
+    )
+    split = check.add_mutually_exclusive_group()
+    split.add_argument(
+        "--parejas",
+        action="store_true",
+        help="supone que se reparten parejas sueltas (es lo que se hace por omisión)",
+    )
+    split.add_argument(
+        "--dialogos", action="store_true", help="supone que se reparten diálogos enteros"
+    )
+    check.add_argument("--json", action="store_true", help="escribe el informe en JSON")
     return parser
 
 
@@ -153,6 +198,41 @@ def _write_dialogues(arguments) -> int:
     scenes.write_charladiaria(directory)
     print(f"Los diálogos están en {directory}")
     return 0
+
+
+def _run_ablation(arguments) -> int:
+    from course_lib import ablation
+
+    path = arguments.salida or data_path() / "experimentos" / "ablacion.json"
+    ablation.run_ablation(path, seeds=arguments.semillas)
+    print(f"La tabla está en {path}")
+    return 0
+
+
+def _run_ladder(arguments) -> int:
+    from course_lib import ladder_experiment
+
+    path = arguments.salida or data_path("experimentos") / "escalera.json"
+    ladder_experiment.measure_ladder(output_path("escalera"), path)
+    print(f"La tabla está en {path}")
+    return 0
+
+
+def _audit(arguments) -> int:
+    from course_lib.audit.naive import audit_file, load_tokenizer
+
+    found = audit_file(
+        arguments.datos,
+        load_tokenizer(arguments.modelo),
+        max_length=arguments.longitud,
+        by_pairs=not arguments.dialogos,
+        report=lambda text: print(text, file=sys.stderr),
+    )
+    if arguments.json:
+        print(found.report.to_json())
+    else:
+        print(f"{found.assumed}\n\n{found.report}")
+    return 1 if found.report.grave else 0
 
 
 if __name__ == "__main__":

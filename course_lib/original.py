@@ -6,11 +6,13 @@ modelo sin repetirla.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from course_lib import __version__, data_path, output_path
-from course_lib.dialogues import to_pairs
-from course_lib.encoding import collate, encode_original
+from course_lib.dialogue_stats import describe_dialogues
+from course_lib.dialogues import Dialogue, to_pairs
+from course_lib.encoding import Kind, collate, encode_original
 from course_lib.tracks import Track, device
 from course_lib.training import Run, fine_tune, set_seed
 
@@ -71,7 +73,7 @@ def original_model(track: Track, folder: Path | None = None):
     args = original_arguments(track, folder)
     if (folder / "receta.json").exists():
         saved = json.loads((folder / "receta.json").read_text(encoding="utf-8"))
-        if saved["receta"] == recipe(track, args):
+        if saved["receta"] == recipe(track, args) and "registro" in saved:
             model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(folder)
             return model.to(device()).eval(), tokenizer, saved["segundos"]
@@ -83,12 +85,61 @@ def original_model(track: Track, folder: Path | None = None):
     return run.model.eval(), tokenizer, run.seconds
 
 
+def original_log(track: Track, folder: Path | None = None) -> list[dict]:
+    """El registro del ajuste que guardó `original_model`: pérdidas por clase, paso a paso.
+
+    Raises:
+        FileNotFoundError: si aún no se ha ajustado ni guardado ninguno.
+    """
+    path = (folder or output_path("fracaso", track.name)) / "receta.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No existe {path}: ejecuta antes la lección 04, o llama a original_model(track)."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))["registro"]
+
+
 def save_original(track: Track, run: Run, tokenizer, folder: Path) -> None:
-    """Guarda modelo y tokenizador, y al lado la receta con la que de verdad se ajustó."""
+    """Guarda modelo y tokenizador, y al lado la receta con la que se ajustó y su registro."""
     run.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    saved = {"receta": recipe(track, run.trainer.args), "segundos": run.seconds}
+    saved = {
+        "receta": recipe(track, run.trainer.args),
+        "segundos": run.seconds,
+        "registro": run.log,
+    }
     (folder / "receta.json").write_text(json.dumps(saved, indent=1), encoding="utf-8")
+
+
+def sample_figures(dialogues: Sequence[Dialogue], tokenizer, max_length: int = 128) -> dict:
+    """De qué están hechas las filas de la lección original, contado en unas charlas.
+
+    Con una muestra de DailyDialog y el tokenizador de GPT-2 salen las cifras con que se explica el
+    registro; las guarda `data/experimentos/muestra_dailydialog.json`.
+
+    Returns:
+        Parejas, tokens por pareja (ya cortada a `max_length`), marcadores por pareja, la parte de
+        relleno, cuántas respuestas son la del registro y con qué empiezan las contestaciones a
+        preguntas de sí o no.
+    """
+    tokenizer.pad_token = tokenizer.eos_token
+    pairs = to_pairs(dialogues)
+    rows = [encode_original(tokenizer, p.user, p.reply, max_length) for p in pairs]
+    stats = describe_dialogues((d.turns for d in dialogues), "en")
+    answer = original_record()["respuestas"][0]
+    return {
+        "parejas": len(pairs),
+        "tokens_por_pareja": round(sum(sum(r.attention_mask) for r in rows) / len(rows), 2),
+        "marcadores_por_pareja": round(
+            sum(r.kinds.count(Kind.MARKER) for r in rows) / len(rows), 2
+        ),
+        "relleno": round(
+            sum(r.kinds.count(Kind.PADDING) for r in rows) / (max_length * len(rows)), 4
+        ),
+        "veces_la_respuesta_del_registro": sum(p.reply == answer for p in pairs),
+        "si_tras_pregunta": round(stats.yes_share, 3),
+        "no_tras_pregunta": round(stats.no_share, 3),
+    }
 
 
 def recipe(track: Track, args) -> dict:
