@@ -84,6 +84,5 @@ def first_word_bars(words: Sequence[str], series: Mapping[str, Mapping[str, floa
         )
     shown = [word.replace(" ", "·").replace("\n", "↵") for word in words]
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(words))], shown)
-    axes.set_ylim(0, 100)
     axes.legend(frameon=False)
     return figure
