@@ -1,6 +1,6 @@
 """La escalera medida, en tabla y en figura: lo que `curso escalera` guardó."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from course_lib.plots import new_axes
 
@@ -56,14 +56,14 @@ def format_kept(result: Mapping, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def ladder_figure(result: Mapping, names: Sequence[str], title: str):
+def ladder_figure(result: Mapping, names: Iterable[str], title: str):
     """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño.
 
     Args:
         result: lo guardado por `curso escalera`.
         names: qué peldaños, de arriba abajo.
     """
-    rows = ladder_rows(result)
+    rows, names = ladder_rows(result), list(names)
     figure, axes = new_axes(title, "aciertos (%)", "", size=(8.5, 1.2 + 0.42 * len(names)))
     styles = zip(EXAMS.items(), ("#0072B2", "#E69F00", "#009E73"), "osD", (-0.2, 0.0, 0.2))
     for (exam, label), color, marker, shift in styles:

@@ -59,9 +59,12 @@ def check_rate(case: Case) -> Finding | str | None:
     if not losses:
         return "la pérdida de entrenamiento (loss) en el registro"
     warm = _warmup(case, steps)
+    # Con los lotes por longitudes la pérdida va en dientes de sierra: el nivel es el de los picos.
+    grouped = getattr(case.args, "train_sampling_strategy", None) == "group_by_length"
+    usual = max if grouped else median
     for i, (step, loss) in enumerate(losses):
         previous = [value for _, value in losses[max(0, i - WINDOW) : i] if math.isfinite(value)]
-        level = median(previous) if previous else math.inf
+        level = usual(previous) if previous else math.inf
         if not math.isfinite(loss):
             return _runaway(step, f"deja de ser un número ({loss})", losses, i)
         if loss == 0 and previous and level > RISE:

@@ -1,7 +1,6 @@
 """Varios ejemplos en una fila: si se ven unos a otros."""
 
 from course_lib.audit.case import Case
-from course_lib.audit.cohesion import MARGIN, cohesion, margin
 from course_lib.audit.findings import Finding, finding, listing, percent
 from course_lib.audit.fold import fold
 from course_lib.audit.roles import render_probe
@@ -46,31 +45,20 @@ def check_packing(case: Case) -> Finding | str | None:
 
 def _unrelated(case: Case) -> Finding | str | None:
     """Filas con varios intercambios que no tienen que ver: charlas distintas, pegadas."""
-    talks = [(row, _exchanges(case, row)) for row in case.rows]
-    several = [(row, talk) for row, talk in talks if len(talk) > 1]
-    if len(several) < PACKED * len(talks):
+    several = [row for row in case.rows if _exchanges(case, row) > 1]
+    if len(several) < PACKED * len(case.rows):
         return None
-    whole, mixed = _origin(case, [row for row, _ in several])
+    whole, mixed = _origin(case, several)
     if mixed > 0.5 * len(several):
         return _finding(
             case,
-            [row for row, _ in several],
+            several,
             f"En {mixed} de ellas, los turnos son de diálogos distintos de los que se dieron.",
         )
     if whole >= 0.5 * len(several):
         return None
-    inside, across, n = cohesion([talk for _, talk in talks])
-    if inside > across + MARGIN:
-        return None
-    if inside > across + margin(n):
-        return "más filas, para saber si sus intercambios son de una misma charla"
-    return _finding(
-        case,
-        [row for row, _ in several],
-        f"De sus {n} pasos de un intercambio al siguiente, solo el {percent(inside)} comparte "
-        f"alguna palabra poco corriente; entre filas distintas, el {percent(across)}: no son una "
-        "misma conversación.",
-    )
+    # Varias charlas cortas pegadas tienen la forma de una larga: las filas solas no lo dicen.
+    return "los diálogos de los que salen las filas, para saber si cada una es de una sola charla"
 
 
 def _origin(case: Case, rows: list[Row]) -> tuple[int, int]:
@@ -78,7 +66,9 @@ def _origin(case: Case, rows: list[Row]) -> tuple[int, int]:
     homes: dict[str, set[int]] = {}
     for i, dialogue in enumerate(case.conversations or []):
         for turn in dialogue.turns:
-            homes.setdefault(fold(turn), set()).add(i)
+            # También como lo devuelve el tokenizador, que puede cambiar signos y mayúsculas.
+            for text in (turn, case.decode(_ids(case, turn))):
+                homes.setdefault(fold(text), set()).add(i)
     whole = mixed = 0
     for row in rows if homes else []:
         found = [homes.get(fold(m["content"]), set()) for m in between_markers(case, row)]
@@ -86,6 +76,10 @@ def _origin(case: Case, rows: list[Row]) -> tuple[int, int]:
             shared = bool(set.intersection(*found))
             whole, mixed = whole + shared, mixed + (not shared)
     return whole, mixed
+
+
+def _ids(case: Case, text: str) -> list[int]:
+    return case.tokenizer.encode(text, add_special_tokens=False)
 
 
 def _finding(case: Case, packed: list[Row], proof: str) -> Finding:
@@ -130,12 +124,6 @@ def _inner(case: Case, row: Row, borders: set[int]) -> list[int]:
     return [i + 1 for i in range(1, last) if real[i] in borders]
 
 
-def _exchanges(case: Case, row: Row) -> list[str]:
-    """El texto de cada intercambio de una fila: lo que dice el usuario y lo que se le contesta."""
-    out: list[str] = []
-    for message in between_markers(case, row):
-        if message["role"] == "user":
-            out.append(message["content"])
-        elif out:
-            out[-1] += " " + message["content"]
-    return out
+def _exchanges(case: Case, row: Row) -> int:
+    """Cuántas veces habla el usuario en una fila."""
+    return sum(message["role"] == "user" for message in between_markers(case, row))

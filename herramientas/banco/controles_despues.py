@@ -33,6 +33,14 @@ def _logs():
         )
         return {"log": curve(9, 1.12), "args": args, "eval_dataset": held_out()}
 
+    def by_length():
+        # La pérdida de la lección 07, medida el 22-11-2026: con los lotes por longitudes va en
+        # dientes de sierra, y no porque la tasa sea alta.
+        teeth = [1.912, 1.489, 0.914, 1.943, 0.287, 1.411, 0.702, 0.609, 1.357, 0.156, 1.25, 0.167]
+        teeth += [1.331, 0.579, 0.507, 1.326, 0.136, 1.161, 0.459, 0.532, 1.155, 0.088, 1.148]
+        args = modelos.arguments(train_sampling_strategy="group_by_length")
+        return {"log": run_log(teeth), "args": args, "eval_dataset": held_out()}
+
     spike = [2.0] * 29
     return [
         ("evaluación que baja siempre", lambda: {"log": curve(9, 1.0)}),
@@ -41,6 +49,7 @@ def _logs():
         ("parada temprana y vuelta al mejor", stopped_early),
         ("calentamiento: de 11 a 3", partial(log, falling(40, 11, 3))),
         ("pérdida ruidosa", partial(log, [2.5 + 0.5 * math.sin(k * k) for k in range(60)])),
+        ("lotes por longitudes, en dientes de sierra", by_length),
         ("un pico por debajo del doble", partial(log, [*[1.0] * 20, 1.9, *[1.0] * 20])),
         ("del simple al doble, pero de 0,2", partial(log, [*[0.2] * 20, 0.45, *[0.2] * 20])),
         ("un solo gradiente de 150", partial(log, falling(30, 4, 2), [150.0, *spike])),

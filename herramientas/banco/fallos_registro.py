@@ -149,8 +149,15 @@ def _high_rate() -> list[Case]:
             log += [e | {"step": 40 * bool(log) + e["step"]} for e in rows]
         return {"log": sorted(log, key=lambda e: e["step"])}
 
+    def by_length():
+        """Dientes de sierra, por lotes de longitudes parecidas, y al final un salto de verdad."""
+        teeth = [1.9, 1.5, 0.9, 1.9, 0.3, 1.4, 0.7, 0.6, 1.4, 0.2, 1.3, 0.2, 3.9, 4.4, 4.1]
+        args = modelos.arguments(train_sampling_strategy="group_by_length")
+        return {"log": run_log(teeth), "args": args}
+
     nan, inf = float("nan"), float("inf")
     made = [
+        ("grave", "salto con los lotes por longitudes", by_length),
         ("grave", "NaN a mitad", partial(log, falling(15, 4, 2), [nan] * 5)),
         ("grave", "infinita", partial(log, falling(10, 5, 3), [inf, nan])),
         ("grave", "salta y se queda en cero", partial(log, falling(12, 3, 2), [6.1], [0.0] * 6)),
