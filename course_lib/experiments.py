@@ -38,7 +38,7 @@ def run_jobs(
             JSON.
         jobs: de cada trabajo, su nombre y sus argumentos, que también deben caber en JSON.
         folder: un archivo por trabajo; lo guardado con otros argumentos, otro modelo u otras
-            versiones no vale y se repite.
+            versiones no vale y se repite. Del código no se sabe: si lo cambias, bórrala.
         report: recibe una línea por trabajo acabado.
 
     Returns:

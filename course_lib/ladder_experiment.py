@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_lib import data_path, world
+from course_lib import data_path, tuning, world
 from course_lib.dialogues import to_pairs
 from course_lib.encoding import (
     collate,
@@ -34,8 +34,6 @@ def chat_rung(lora: bool, replay: int, seed: int) -> dict:
     """Un ajuste con la receta de la lección 07, puntuado en el chat y en lo que ya sabía."""
     from transformers import set_seed
 
-    from course_lib import tuning
-
     set_seed(seed)
     track = get_track("mini")
     model, tokenizer = tuning.load_for_chat(track)
@@ -57,7 +55,7 @@ def injection_rung(material: str, seed: int) -> dict:
     from datasets import Dataset
     from transformers import TrainingArguments, set_seed
 
-    from course_lib import rewording, tuning
+    from course_lib import rewording
     from course_lib.training import fine_tune
 
     set_seed(seed)
@@ -132,8 +130,8 @@ def base_rungs() -> dict:
 
 KINDS = {function.__name__: function for function in (base_rungs, chat_rung, injection_rung)}
 TUNED = {
-    "LoRA": ("chat_rung", True, 1600),
-    "Ajuste completo": ("chat_rung", False, 1600),
+    "LoRA": ("chat_rung", True, tuning.REPLAY_TEXTS),
+    "Ajuste completo": ("chat_rung", False, tuning.REPLAY_TEXTS),
     "Ajuste completo sin repaso": ("chat_rung", False, 0),
     "Documentos, una redacción": ("injection_rung", "una redacción"),
     "Documentos, muchas redacciones": ("injection_rung", "muchas redacciones"),

@@ -58,6 +58,12 @@ def replay_texts(n: int, seed: int = 0) -> list[str]:
     return list(itertools.islice(pretraining_documents(f"repaso {seed}"), n))
 
 
+def reading_texts(n: int, seed: int = 0) -> list[str]:
+    """`n` textos de lectura como los del preentrenamiento: un contexto y sus preguntas."""
+    texts = pretraining_documents(f"lectura {seed}")
+    return list(itertools.islice((t for t in texts if t.startswith("Contexto:")), n))
+
+
 def encode_text(tokenizer, text: str) -> Encoded:
     """Un texto corriente, sin papeles: la pérdida lo cuenta entero, con su fin."""
     ids = [*tokenizer.encode(text), tokenizer.eos_token_id]

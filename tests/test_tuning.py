@@ -21,7 +21,7 @@ def test_the_scored_countries_appear_in_no_chat_example(chat_examples_and_tokeni
     asked = {q.text for q in world.fact_questions(split_countries()[1])}
     marker = tokenizer.convert_tokens_to_ids(USER)
     chats = [tokenizer.decode(e.input_ids) for e in [*train, *held_out] if e.input_ids[0] == marker]
-    assert len(chats) == 44 * 4 * 11 + 50 + 5 * 4 * 11
+    assert len(chats) == 2 * (44 * 4 * 11 + 50) + 5 * 4 * 11
     assert not any(question in chat for chat in chats for question in asked)
 
 
