@@ -1,6 +1,7 @@
 """Qué significa cada hallazgo: su título, por qué duele, cómo se arregla y dónde se explica.
 
-Las fuentes de cada fila son los informes públicos de fallos que se citan en la lección 06.
+Las filas nacen de informes públicos de fallos, y de la documentación y el código de las
+bibliotecas.
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ ADVICE = {
         "06",
     ),
     "plantilla-distinta": Advice(
-        "Se pregunta en una forma distinta de la que se entrenó",
+        "Se pregunta en una forma distinta de la del entrenamiento",
         "El modelo recibe un comienzo que no vio nunca, y lo que aprendió no le sirve del todo: "
         "pérdida buena y charla mala.",
         "Monta la petición y el ejemplo con la misma plantilla, como chat_prompt y "
@@ -87,12 +88,12 @@ ADVICE = {
         "07",
     ),
     "relleno-derecha": Advice(
-        "El lote que se genera lleva el relleno a la derecha",
+        "El lote de peticiones lleva el relleno a la derecha",
         "La respuesta empieza detrás del relleno y no detrás de la pregunta: las frases cortas "
         "del lote salen mal.",
         "Usa tokenizer.padding_side = 'left' al generar, o rellena tú por la izquierda, como "
         "generation.generate.",
-        "05",
+        "07",
     ),
     "sin-mascara": Advice(
         "Se genera sin máscara de atención",
@@ -131,7 +132,7 @@ ADVICE = {
     ),
     "sobreajuste": Advice(
         "El modelo empeora fuera mientras mejora dentro",
-        "Está memorizando los ejemplos: lo último que guardó es peor que lo que ya tuvo.",
+        "Está memorizando los ejemplos: el modelo del final es peor que uno anterior.",
         "Para antes (EarlyStoppingCallback con load_best_model_at_end=True), da menos épocas o "
         "reúne más datos.",
         "07",
@@ -153,13 +154,13 @@ ADVICE = {
         "LoRA no adapta lo que debería",
         "Sin pesos que se ajusten, el entrenamiento corre y no cambia nada; con pocos bloques, "
         "cambia poco.",
-        "Revisa target_modules: en GPT-2 son c_attn, c_proj y c_fc; y que el adaptador esté "
-        "activo, con model.print_trainable_parameters().",
+        "Revisa target_modules (en GPT-2 son c_attn, c_proj y c_fc) y comprueba cuántos pesos se "
+        "ajustan con model.print_trainable_parameters().",
         "07",
     ),
     "lora-sin-gradiente": Advice(
         "A los adaptadores no les llega el gradiente",
-        "Con los embeddings congelados y gradient checkpointing, la cuenta se corta antes de los "
+        "Con los embeddings congelados y gradient checkpointing, el gradiente no llega a los "
         "adaptadores: el entrenamiento corre y no cambia nada.",
         "Llama a model.enable_input_require_grads() antes de entrenar, o usa "
         "gradient_checkpointing_kwargs={'use_reentrant': False}.",
@@ -197,7 +198,7 @@ ADVICE = {
         "Muchos tokenizadores pegan el espacio a la palabra siguiente: un espacio suelto al final "
         "es un comienzo que el modelo no vio nunca.",
         "Quita los espacios del final de la petición (rstrip) antes de tokenizarla.",
-        "06",
+        "07",
     ),
     "nada-supervisado": Advice(
         "Hay ejemplos en los que la pérdida no cuenta nada",

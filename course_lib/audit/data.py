@@ -92,7 +92,7 @@ def check_repeats(case: Case) -> Finding | str | None:
     return finding(
         "duplicados",
         severity if what == "diálogos" else "nota",
-        f"{len(repeats)} de {len(keys)} {what} ({percent(share)}) repiten otro anterior: "
+        f"{len(repeats)} de {len(keys)} {what} ({percent(share)}) ya habían salido antes: "
         f"{listing(repeats)}. Por ejemplo, el número {i} es igual que el {first[keys[i]]}.",
         {"total": len(keys), "repetidos": len(repeats), "proporcion": share},
         repeats,

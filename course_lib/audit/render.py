@@ -33,7 +33,7 @@ def as_text(report: Report) -> str:
     if report.passed:
         parts.append("Bien: " + ", ".join(report.passed) + ".")
     if report.abstained:
-        lines = [f"    {', '.join(c)}: falta {lacks}" for lacks, c in _lacking(report).items()]
+        lines = [f"    {', '.join(c)} (falta: {lacks})" for lacks, c in _lacking(report).items()]
         parts.append("\n".join(["Sin comprobar:", *lines]))
     return "\n\n".join(parts)
 
@@ -56,7 +56,7 @@ def as_html(report: Report) -> str:
         else ""
     )
     missing = "".join(
-        f"<li>{html.escape(', '.join(checks))}: falta {html.escape(lacks)}</li>"
+        f"<li>{html.escape(', '.join(checks))} (falta: {html.escape(lacks)})</li>"
         for lacks, checks in _lacking(report).items()
     )
     if missing:

@@ -52,7 +52,7 @@ def check_padding(case: Case) -> Finding | str | None:
     worst: list[Row] = []
     for row in case.labelled:
         extra = _counted_padding(case, row)
-        counted += sum(label != IGNORED for label in row.labels)
+        counted += sum(label != IGNORED for label in row.labels[1:])  # nadie predice el primero
         padded += extra
         if extra:
             worst.append(row)
@@ -206,7 +206,7 @@ def _next_is_end(case: Case, row: Row) -> bool:
 
 def _counted_padding(case: Case, row: Row) -> int:
     """El relleno que cuenta; un solo token de fin detrás del texto no es relleno, es el fin."""
-    spots = [*range(row.start), *range(row.end, len(row.ids))]
+    spots = [*range(1, row.start), *range(row.end, len(row.ids))]
     counted = [i for i in spots if row.labels[i] != IGNORED]
     if counted == [row.end] and row.ids[row.end] in case.ends:
         return 0

@@ -28,7 +28,7 @@ def _review_recall(answer) -> str | None:
                 f"y da {said:g}: {reason}."
             )
     if answer([["a", "b"], ["a", "b"]], ["b", "a"], 1) != 0.5:
-        return "cada pregunta tiene su propio documento bueno: el primero de `right` va con la 1."
+        return "cada pregunta tiene su documento bueno: el primero de `right` va con la primera."
     return None
 
 
@@ -77,7 +77,7 @@ def _review_choice(answer) -> str | None:
             return f"con {WAYS} y {budget} tokens debe dar {expected!r} y da {said!r}: {reason}."
     tied = [way for way in WAYS if way[1] == 0.6]
     if {answer(tied, 100), answer(tied[::-1], 100)} != {"forma"}:
-        return "«ejemplos» y «forma» aciertan lo mismo: debe ganar la más barata, en todo orden."
+        return "«ejemplos» y «forma» aciertan igual: debe ganar la más barata, en cualquier orden."
     return None
 
 
@@ -102,7 +102,7 @@ EXERCISES = (
         hints=(
             "Por cada pregunta, ¿está su bueno en `ranking[:k]`?",
             "Divide por el número de preguntas, no por el de listas con resultados.",
-            "`zip(rankings, right)` las recorre de dos en dos; sumar booleanos los cuenta.",
+            "`zip(rankings, right)` las recorre a la par; sumar booleanos los cuenta.",
         ),
         solution="""
 def recall(rankings, right, k):
@@ -154,7 +154,7 @@ respuesta = choose
     Exercise(
         id="2.4",
         review=_review_room,
-        praise="Y se hace con el peor caso: con el medio, un día se saldrá.",
+        praise="Y se hace con el peor caso: con el caso medio, un día se saldrá.",
         hints=(
             "La respuesta también ocupa posiciones, y la pregunta.",
             "256 − 24 − 23 es el sitio que queda para pasajes.",
