@@ -207,6 +207,25 @@ def pair_messages(user: str, reply: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
 
 
+def dialogue_messages(dialogue) -> list[dict[str, str]]:
+    """Un `Dialogue` como mensajes: sin los de sistema, que la plantilla del curso no tiene, y hasta
+    la última respuesta. Sin papeles en el archivo, los turnos alternan y empieza el usuario.
+
+    >>> from course_lib.dialogues import Dialogue
+    >>> [m["role"] for m in dialogue_messages(Dialogue(("Hola.", "¡Hola!", "¿Qué tal?")))]
+    ['user', 'assistant']
+    """
+    alternate = [("user", "assistant")[i % 2] for i in range(len(dialogue.turns))]
+    messages = [
+        {"role": role, "content": turn}
+        for role, turn in zip(dialogue.roles or alternate, dialogue.turns, strict=True)
+        if role != "system"
+    ]
+    while messages and messages[-1]["role"] == "user":
+        messages.pop()
+    return messages
+
+
 def collate(rows: Iterable[dict], pad_token_id: int) -> dict:
     """Junta ejemplos en un lote y rellena por la derecha hasta el más largo, no más.
 

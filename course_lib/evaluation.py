@@ -188,7 +188,8 @@ def talk_loss(
     Args:
         encoded: las parejas codificadas; ninguna más larga que lo que admite el modelo.
         groups: el diálogo del que sale cada una.
-        kinds: qué clases de token cuentan; `(Kind.REPLY,)` mide solo las respuestas.
+        kinds: qué clases de token cuentan; si al ajustar solo cuentan las respuestas, compara con
+            `(Kind.REPLY,)`.
 
     Raises:
         ValueError: si no hay ninguna pareja.

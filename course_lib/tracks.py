@@ -50,6 +50,9 @@ class Track:
         model = AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True)
         # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
         model.loss_type = "ForCausalLM"
+        # Salida y entrada comparten tabla y se guarda una vez: al volver al mejor punto, Trainer
+        # avisaría de que falta la otra.
+        model._keys_to_ignore_on_save = ["lm_head.weight"]
         return model.to(device()).eval()
 
     def load_tokenizer(self):

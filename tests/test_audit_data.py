@@ -149,3 +149,16 @@ def test_a_pair_has_no_sibling_with_another_number():
     train = [Pair("Hola, buenos días.", "Buenos días.", 0)]
     test = [Pair("Adiós, hasta la vista.", "Hasta luego.", 7)]
     assert "fuga" in audit(train_dialogues=train, test_dialogues=test).passed
+
+
+def test_a_greeting_that_everyone_repeats_is_not_a_leak():
+    greeting = ("Hola.", "Hola, dígame.")
+    train = [Dialogue((*greeting, f"pregunta {i}", f"respuesta {i}")) for i in range(30)]
+    test = [Dialogue((*greeting, f"duda {i}", f"solución {i}")) for i in range(10)]
+    report = audit(train_dialogues=train, test_dialogues=test)
+    assert "fuga" in report.passed
+    pairs = audit(
+        train_dialogues=to_pairs(train),
+        test_dialogues=[Pair(p.user, p.reply, p.dialogue + 100) for p in to_pairs(test)],
+    )
+    assert "fuga" in pairs.passed

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from course_lib.audit import audit
+from course_lib.dialogues import Dialogue
 from course_lib.encoding import (
     IGNORED,
     chat_prompt,
@@ -61,7 +62,7 @@ def test_counted_padding_is_measured_by_hand(tokenizer):
     report = audit(tokenizer=tokenizer, train_dataset=rows, data_collator=right_collator(tokenizer))
     assert severity(report, "relleno-contado") == "grave"
     found = numbers(report, "relleno-contado")
-    assert found["etiquetas"] == 64 * len(TALK)
+    assert found["etiquetas"] == 63 * len(TALK)  # el primero de cada fila no lo predice nadie
     assert found["relleno"] == 64 * len(TALK) - real
     assert severity(report, "usuario-supervisado") == "aviso"
     assert severity(report, "marcadores-rotos") == "aviso"
@@ -189,13 +190,19 @@ def test_a_long_conversation_is_not_taken_for_packed_ones(chat_tokenizer):
         messages = [message for part in parts for message in part]
         return vars(encode_conversation(chat_tokenizer, messages))
 
-    talks = [row([exchange(topic, k) for k in range(3)]) for topic in topics]
-    assert "empaquetado" in audit(tokenizer=chat_tokenizer, train_dataset=talks).passed
-    loose = [exchange(topic, k) for topic in topics for k in range(3)]
+    whole = [[exchange(topic, k) for k in range(3)] for topic in topics]
+    talks = [row(parts) for parts in whole]
+    own = [Dialogue(tuple(m["content"] for part in parts for m in part)) for parts in whole]
+    report = audit(tokenizer=chat_tokenizer, train_dataset=talks, dialogues=own)
+    assert "empaquetado" in report.passed
+    loose = [part for parts in whole for part in parts]
     random.Random(1).shuffle(loose)
     packed = [row(loose[i : i + 3]) for i in range(0, len(loose), 3)]
-    report = audit(tokenizer=chat_tokenizer, train_dataset=packed)
+    report = audit(tokenizer=chat_tokenizer, train_dataset=packed, dialogues=own)
     assert severity(report, "empaquetado") == "grave"
+    # Sin los diálogos, una charla larga y varias pegadas tienen la misma forma: no se pronuncia.
+    report = audit(tokenizer=chat_tokenizer, train_dataset=packed)
+    assert "empaquetado" in {abstention.check for abstention in report.abstained}
 
 
 def test_nothing_that_is_given_changes(chat_tokenizer, chat_rows, make_model):
@@ -230,3 +237,22 @@ def test_untokenized_rows_are_an_abstention(chat_tokenizer):
     report = audit(tokenizer=chat_tokenizer, train_dataset=rows)
     assert "tokeníz" in {a.check: a.lacks for a in report.abstained}["sin-fin"]
     assert "duplicados" in report.passed  # los textos sí se pueden comparar
+
+
+def test_a_chat_mixed_with_more_plain_text_is_still_judged_by_its_template(chat_tokenizer):
+    from course_lib.task import encode_text
+
+    chats = [vars(encode_conversation(chat_tokenizer, pair_messages(*pair))) for pair in TALK]
+    plain = [
+        vars(encode_text(chat_tokenizer, f"Pregunta: sí {i}\nRespuesta: no")) for i in range(60)
+    ]
+    report = audit(tokenizer=chat_tokenizer, train_dataset=chats + plain, prompt=chat_prompt)
+    assert not report.grave
+    assert {"plantilla-distinta", "usuario-supervisado"} <= set(report.passed)
+
+
+def test_a_row_longer_than_the_positions_of_the_model_is_grave(chat_tokenizer, make_model):
+    long = vars(encode_conversation(chat_tokenizer, pair_messages("hola", "muy bien " * 60)))
+    report = audit(model=make_model(positions=64), tokenizer=chat_tokenizer, train_dataset=[long])
+    assert severity(report, "ids-fuera") == "grave"
+    assert numbers(report, "ids-fuera")["posiciones"] == 64

@@ -69,7 +69,8 @@ ADVICE = {
         "Hay ids que no caben en la tabla de embeddings",
         "El entrenamiento se detendrá con un error de índice, en una GPU con un mensaje oscuro.",
         "Llama a model.resize_token_embeddings(len(tokenizer)) después de añadir tokens, y "
-        "comprueba que el tokenizador es el de ese modelo.",
+        "comprueba que el tokenizador es el de ese modelo. Si lo que no cabe es la longitud, corta "
+        "o parte esas filas.",
         "07",
     ),
     "nuevos-congelados": Advice(
@@ -113,7 +114,8 @@ ADVICE = {
     "fuga": Advice(
         "La prueba contiene lo que se vio al entrenar",
         "La nota de la prueba mide en parte memoria: saldrá mejor de lo que el modelo es.",
-        "Reparte diálogos enteros y quita antes los repetidos, como split_dialogues.",
+        "Reparte diálogos enteros y quita antes los repetidos, como split_dialogues. Si ya lo has "
+        "hecho y aún comparten, reparte por tema, cliente o escena.",
         "03",
     ),
     "duplicados": Advice(

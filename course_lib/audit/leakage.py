@@ -17,6 +17,7 @@ SAME_NUMBERS = 0.30  # de los números comunes con turnos comunes, para creer qu
 CHAINED = 0.20  # de los ejemplos encadenados a otro, para creer que se repartieron parejas
 RARE_TURN = 12  # letras: un turno más corto se repite en cualquier charla
 SHARED_TURNS = 0.50  # de los pares de turnos seguidos de un diálogo de prueba
+COMMONPLACE = 3  # veces que sale al entrenar; desde ahí, un saludo y su respuesta son frases hechas
 
 
 READ_ROWS = 1500
@@ -47,8 +48,8 @@ def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Leak:
         siblings = {i for i, pair in enumerate(test) if pair.dialogue in numbers}
     else:
         siblings = _chained(texts_train, texts_test)
-    known = set(texts_train)
-    copies = {i for i, texts in enumerate(texts_test) if texts in known}
+    times = Counter(texts_train)
+    copies = {i for i, texts in enumerate(texts_test) if 0 < times[texts] < COMMONPLACE}
     said = {turn.strip() for pair in train for turn in (pair.user, pair.reply)}
     replies = sum(pair.reply.strip() in said for pair in test) / len(test)
     return Leak(len(test), sorted(siblings | copies), len(siblings), len(copies), replies)
@@ -60,12 +61,12 @@ def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Leak:
     turns_test = [tuple(map(fold, d.turns)) for d in test]
     known = set(turns_train)
     copies = {i for i, turns in enumerate(turns_test) if turns in known}
-    steps = {step for turns in turns_train for step in pairwise(turns)}
+    steps = Counter(step for turns in turns_train for step in set(pairwise(turns)))
     siblings = set()
     for i, turns in enumerate(turns_test):
-        own = list(pairwise(turns))
+        own = [step for step in pairwise(turns) if steps[step] < COMMONPLACE]
         if i not in copies and own:
-            if sum(step in steps for step in own) >= SHARED_TURNS * len(own):
+            if sum(steps[step] > 0 for step in own) >= SHARED_TURNS * len(own):
                 siblings.add(i)
     edges_train = [(turns[0], turns[-1]) for turns in turns_train if len(turns) > 1]
     edges_test = [(turns[0], turns[-1]) for turns in turns_test if len(turns) > 1]

@@ -75,7 +75,8 @@ def audit_file(
         rows = [vars(encode_original(tokenizer, p.user, p.reply, max_length)) for p in sample]
         how = (
             f"la codificación de la lección 04: marcadores como texto, relleno fijo a {max_length} "
-            "con el token de fin, y todo cuenta"
+            "con el token de fin, y todo cuenta (si vas a usar la plantilla de chat, da la carpeta "
+            "de un tokenizador preparado con prepare_for_chat)"
         )
     result = audit(
         dialogues=dialogues,
@@ -102,10 +103,13 @@ def load_tokenizer(name: str | Path):
     Raises:
         ValueError: si no se puede cargar.
     """
-    from transformers import AutoTokenizer, GPT2Tokenizer
-    from transformers.utils import logging
+    import logging
 
-    logging.set_verbosity_error()
+    from transformers import AutoTokenizer, GPT2Tokenizer
+    from transformers.utils.logging import set_verbosity_error
+
+    set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     folder = Path(name)
     try:
         if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():

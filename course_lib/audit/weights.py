@@ -16,14 +16,17 @@ _BLOCK = re.compile(r"\.(?:h|layers?|blocks?)\.(\d+)\.")
 
 
 def check_ids(case: Case) -> Finding | str | None:
-    """Ids que no caben en la tabla de *embeddings*."""
+    """Ids que no caben en la tabla de *embeddings*, o filas más largas que la de posiciones."""
     if case.model is None:
         return NO_MODEL
     table = case.model.get_input_embeddings().weight.shape[0]
     highest, lowest, looked = -1, 0, 0
     bad: dict[int, list[int]] = {}
+    room, lengths = _positions(case.model), {}
     for number, ids in _all_ids(case):
         looked += 1
+        if room and len(ids) > room:
+            lengths[number] = len(ids)
         top, bottom = int(max(ids)), int(min(ids))
         for i in (top, bottom):
             if not 0 <= i < table:
@@ -31,6 +34,16 @@ def check_ids(case: Case) -> Finding | str | None:
         highest, lowest = max(highest, top), min(lowest, bottom)
     if not looked:
         return "filas, o una petición, con sus ids"
+    if lengths and not bad:
+        return finding(
+            "ids-fuera",
+            "grave",
+            f"El modelo tiene {room} posiciones y hay filas de hasta {max(lengths.values())} "
+            f"tokens: filas {listing(sorted(lengths))}.",
+            {"posiciones": room, "filas": len(lengths), "mayor": max(lengths.values())},
+            sorted(lengths)[:1000],
+            title="Hay filas más largas que las posiciones del modelo",
+        )
     if not bad:
         return None
     worst = highest if highest >= table else lowest
@@ -44,6 +57,14 @@ def check_ids(case: Case) -> Finding | str | None:
         {"tabla": table, "id_mayor": highest, "id_menor": lowest, "filas": len(rows)},
         rows[:1000],
     )
+
+
+def _positions(model) -> int | None:
+    """Las posiciones de un modelo que las aprende, como GPT-2; con las rotatorias no hay tope."""
+    for name, module in model.named_modules():
+        if name.split(".")[-1] in ("wpe", "embed_positions", "position_embeddings"):
+            return getattr(module, "num_embeddings", None)
+    return None
 
 
 def check_new_tokens(case: Case) -> Finding | str | None:
