@@ -1,5 +1,6 @@
 """El modelo por dentro: los ids que caben, los tokens nuevos y lo que LoRA adapta de verdad."""
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -22,11 +23,8 @@ def check_ids(case: Case) -> Finding | str | None:
     table = case.model.get_input_embeddings().weight.shape[0]
     highest, lowest, looked = -1, 0, 0
     bad: dict[int, list[int]] = {}
-    room, lengths = _positions(case.model), {}
     for number, ids in _all_ids(case):
         looked += 1
-        if room and len(ids) > room:
-            lengths[number] = len(ids)
         top, bottom = int(max(ids)), int(min(ids))
         for i in (top, bottom):
             if not 0 <= i < table:
@@ -34,6 +32,9 @@ def check_ids(case: Case) -> Finding | str | None:
         highest, lowest = max(highest, top), min(lowest, bottom)
     if not looked:
         return "filas, o una petición, con sus ids"
+    room = _positions(case.model) or math.inf
+    rows = all_ids(case.train_dataset) if isinstance(case.rows, list) else ()
+    lengths = {number: len(ids) for number, ids in rows if len(ids) > room}
     if lengths and not bad:
         return finding(
             "ids-fuera",
