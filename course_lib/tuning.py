@@ -6,6 +6,8 @@ la medida en su sitio.
 
 import random
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from course_lib.dialogues import to_pairs
@@ -122,10 +124,17 @@ def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
         trainable_token_indices=tokenizer.convert_tokens_to_ids([USER, BOT]),
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # peft 0.21 consulta un nombre que transformers 5.23 está retirando; no es cosa nuestra.
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+    with quiet_peft():
         return get_peft_model(model, config)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Calla el único aviso que no es cosa nuestra: peft 0.21 consulta un nombre que transformers
+    5.23 está retirando."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
 
 
 def tune_for_chat(

@@ -58,7 +58,7 @@ class Abstention:
     lacks: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """El informe de una auditoría. Se lee con `print`, en un cuaderno o con `to_json`.
 
@@ -83,7 +83,7 @@ class Report:
         # Una pérdida infinita o no numérica no cabe en JSON: se escribe como texto.
         return json.dumps(_plain(asdict(self) | {"grave": self.grave}), ensure_ascii=False)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from course_lib.audit.render import as_text
 
         return as_text(self)
