@@ -64,7 +64,9 @@ def ladder_figure(result: Mapping, names: Iterable[str], title: str):
         names: qué peldaños, de arriba abajo.
     """
     rows, names = ladder_rows(result), list(names)
-    figure, axes = new_axes(title, "aciertos (%)", "", size=(8.5, 1.2 + 0.42 * len(names)))
+    figure, axes = new_axes("", "aciertos (%)", "", size=(8.5, 1.3 + 0.42 * len(names)))
+    # Alineado con la figura y no con los ejes: los nombres de los peldaños son largos.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     styles = zip(EXAMS.items(), ("#0072B2", "#E69F00", "#009E73"), "osD", (-0.2, 0.0, 0.2))
     for (exam, label), color, marker, shift in styles:
         for y, name in enumerate(names):
