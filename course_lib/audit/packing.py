@@ -63,23 +63,22 @@ def _unrelated(case: Case) -> Finding | str | None:
 
 def _origin(case: Case, rows: list[Row]) -> tuple[int, int]:
     """Cuántas filas son, enteras, de uno de los diálogos dados, y cuántas mezclan varios."""
-    homes: dict[str, set[int]] = {}
-    for i, dialogue in enumerate(case.conversations or []):
-        for turn in dialogue.turns:
-            # También como lo devuelve el tokenizador, que puede cambiar signos y mayúsculas.
-            for text in (turn, case.decode(_ids(case, turn))):
-                homes.setdefault(fold(text), set()).add(i)
-    whole = mixed = 0
-    for row in rows if homes else []:
-        found = [homes.get(fold(m["content"]), set()) for m in between_markers(case, row)]
-        if found and all(found):
-            shared = bool(set.intersection(*found))
-            whole, mixed = whole + shared, mixed + (not shared)
-    return whole, mixed
+    read = [[fold(m["content"]) for m in between_markers(case, row)] for row in rows]
 
+    def round_trip(text: str) -> str:
+        return case.decode(case.tokenizer.encode(text, add_special_tokens=False))
 
-def _ids(case: Case, text: str) -> list[int]:
-    return case.tokenizer.encode(text, add_special_tokens=False)
+    # Si no aparecen tal cual, como los devuelve el tokenizador, que puede cambiar signos y letras.
+    for spelled in (str, round_trip):
+        homes: dict[str, set[int]] = {}
+        for i, dialogue in enumerate(case.conversations or []):
+            for turn in dialogue.turns:
+                homes.setdefault(fold(spelled(turn)), set()).add(i)
+        found = [[homes.get(text, set()) for text in texts] for texts in read]
+        shared = [bool(set.intersection(*sets)) for sets in found if sets and all(sets)]
+        if shared:
+            return sum(shared), len(shared) - sum(shared)
+    return 0, 0
 
 
 def _finding(case: Case, packed: list[Row], proof: str) -> Finding:
