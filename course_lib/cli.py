@@ -91,25 +91,20 @@ def _parser() -> argparse.ArgumentParser:
         "--salida", type=Path, metavar="CARPETA", help="por omisión, data/charladiaria"
     )
 
-    ablation = _add_command(
-        commands, "ablacion", _run_ablation, "mide qué pesó cada defecto de la lección original"
-    )
-    ablation.add_argument(
-        "--salida",
-        type=Path,
-        metavar="ARCHIVO",
-        help="por omisión, data/experimentos/ablacion.json",
-    )
-    ablation.add_argument("--semillas", type=int, default=3, metavar="N", help="por omisión, 3")
-
-    ladder = _add_command(
-        commands, "escalera", _run_ladder, "mide todos los peldaños con las mismas preguntas"
-    )
-    ladder.add_argument(
-        "--salida",
-        type=Path,
-        metavar="ARCHIVO",
-        help="por omisión, data/experimentos/escalera.json",
+    for name, function, summary in (
+        ("ablacion", _run_ablation, "mide qué pesó cada defecto de la lección original"),
+        ("escalera", _run_ladder, "mide todos los peldaños con las mismas preguntas"),
+    ):
+        experiment = _add_command(commands, name, function, summary)
+        experiment.add_argument(
+            "--salida",
+            type=Path,
+            metavar="ARCHIVO",
+            default=data_path("experimentos") / f"{name}.json",
+            help=f"por omisión, data/experimentos/{name}.json",
+        )
+    commands.choices["ablacion"].add_argument(
+        "--semillas", type=int, default=3, metavar="N", help="por omisión, 3"
     )
 
     check = _add_command(
@@ -203,18 +198,16 @@ def _write_dialogues(arguments) -> int:
 def _run_ablation(arguments) -> int:
     from course_lib import ablation
 
-    path = arguments.salida or data_path() / "experimentos" / "ablacion.json"
-    ablation.run_ablation(path, seeds=arguments.semillas)
-    print(f"La tabla está en {path}")
+    ablation.run_ablation(arguments.salida, seeds=arguments.semillas)
+    print(f"La tabla está en {arguments.salida}")
     return 0
 
 
 def _run_ladder(arguments) -> int:
     from course_lib import ladder_experiment
 
-    path = arguments.salida or data_path("experimentos") / "escalera.json"
-    ladder_experiment.measure_ladder(output_path("escalera"), path)
-    print(f"La tabla está en {path}")
+    ladder_experiment.measure_ladder(output_path("escalera"), arguments.salida)
+    print(f"La tabla está en {arguments.salida}")
     return 0
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_lib import data_path, tuning, world
+from course_lib import tuning, world
 from course_lib.dialogues import to_pairs
 from course_lib.encoding import (
     collate,
@@ -67,7 +67,7 @@ def injection_rung(material: str, seed: int) -> dict:
         texts = rewording.reworded_texts(documents, copies=12, seed=seed)
     if material == "redacciones y preguntas":
         texts += 4 * rewording.reworded_questions(documents)
-    # La mitad de cada lote, documentos; la otra mitad, repaso. El presupuesto es siempre el mismo.
+    # La mitad de los textos, documentos; la otra mitad, repaso. El presupuesto es siempre el mismo.
     half = INJECTION_STEPS * INJECTION_BATCH // 2
     rng = random.Random(seed)
     chosen = [text for _ in range(half // len(texts) + 1) for text in rng.sample(texts, len(texts))]
@@ -146,7 +146,7 @@ def run_rung(kind: str, *args) -> dict:
 
 
 def measure_ladder(
-    folder: Path, path: Path | None = None, seeds: Sequence[int] = SEEDS, workers: int = 2
+    folder: Path, path: Path, seeds: Sequence[int] = SEEDS, workers: int = 2
 ) -> dict:
     """Mide la escalera entera, reanudando lo que en `folder` esté hecho, y la guarda en `path`.
 
@@ -163,5 +163,5 @@ def measure_ladder(
         "peldaños": base["peldaños"],
         "ajustes": {name: [done[f"{name} {seed}"] for seed in seeds] for name in TUNED},
     }
-    store(path or data_path("experimentos") / "escalera.json", result)
+    store(path, result)
     return result

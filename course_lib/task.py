@@ -14,7 +14,7 @@ from course_lib.corpus import pretraining_documents
 from course_lib.encoding import Encoded, Kind, pair_messages
 from course_lib.world import ATTRIBUTES, Country
 
-Conversation = list[dict[str, str]]  # mensajes con «role» y «content»
+Messages = list[dict[str, str]]  # mensajes con «role» y «content»
 
 
 def split_countries(seed: int = 0) -> tuple[list[Country], list[Country]]:
@@ -32,7 +32,7 @@ def split_countries(seed: int = 0) -> tuple[list[Country], list[Country]]:
 
 def task_conversations(
     countries: Sequence[Country], yes_no: int = 8, seed: int = 0
-) -> list[Conversation]:
+) -> list[Messages]:
     """Preguntas de chat sobre esos países, en orden de países y atributos.
 
     Args:

@@ -94,3 +94,17 @@ def gpt2_tokenizer(shared_data):
 
     folder = shared_data / "gpt2_tokenizer"
     return GPT2Tokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Una función que comprueba una respuesta mala y devuelve con qué palabras se rechaza."""
+    from course_lib.exercises import check
+
+    def refuse(id: str, answer) -> str:
+        check(id, answer)
+        said = capsys.readouterr().out
+        assert "todavía no" in said
+        return said
+
+    return refuse
