@@ -64,12 +64,31 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
     if path.suffix.lower() not in (".jsonl", ".json"):
         raise ValueError(f"«{path}» no acaba en .jsonl ni en .json: cambia el formato o el nombre.")
 
-    by_lines = path.suffix.lower() == ".jsonl"
+    unit = "línea" if path.suffix.lower() == ".jsonl" else "diálogo"
+    return collect_dialogues(_records(path), str(path), unit, report)
+
+
+def collect_dialogues(
+    records: Iterable[tuple[int, object]],
+    name: str,
+    unit: str = "diálogo",
+    report: Callable[[str], None] = print,
+) -> list[Dialogue]:
+    """Los diálogos de unos registros ya leídos, cada uno con su número; avisa de lo que se salta.
+
+    Args:
+        records: parejas de número y registro, con cualquiera de los dos esquemas.
+        name: de dónde vienen, para poder señalarlo.
+        unit: qué cuenta el número: «línea» o «diálogo».
+        report: adónde van los avisos.
+
+    Raises:
+        ValueError: si un registro no se entiende o no queda ningún diálogo.
+    """
     dialogues: list[Dialogue] = []
     noticed: dict[str, list[int]] = {}
-    for number, record in _records(path):
-        where = f"{path}, {'línea' if by_lines else 'diálogo'} {number}"
-        dialogue, annotated = _parse(record, where)
+    for number, record in records:
+        dialogue, annotated = _parse(record, f"{name}, {unit} {number}")
         if problem := _problem(dialogue):
             noticed.setdefault(problem, []).append(number)
             continue
@@ -80,12 +99,12 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
             noticed.setdefault(_UNPAIRED, []).append(number)
 
     for problem, numbers in noticed.items():
-        unit = ("línea" if by_lines else "diálogo") + "s" * (len(numbers) > 1)
         shown = ", ".join(map(str, numbers[:8])) + (" y más" if len(numbers) > 8 else "")
-        report(f"{path.name}: {problem}: {len(numbers)} ({unit} {shown}).")
+        units = unit + "s" * (len(numbers) > 1)
+        report(f"{Path(name).name}: {problem}: {len(numbers)} ({units} {shown}).")
     if not dialogues:
         raise ValueError(
-            f"«{path}» no deja ningún diálogo que usar: hacen falta diálogos de dos turnos o más."
+            f"«{name}» no deja ningún diálogo que usar: hacen falta diálogos de dos turnos o más."
         )
     return dialogues
 

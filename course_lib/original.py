@@ -153,11 +153,11 @@ def recipe(track: Track, args) -> dict:
         "seed",
     )
     turns = [d.turns for d in track.load_dialogues("train")[: track.train_dialogues]]
-    sums = track.model_path() / "SHA256SUMS"
+    sums = Path(track.model) / "SHA256SUMS"
     return {name: getattr(args, name) for name in names} | {
         "version": __version__,
         "ruta": track.name,
         "longitud": track.max_length,
-        "modelo": sums.read_text(encoding="utf-8") if sums.exists() else str(track.model_path()),
+        "modelo": sums.read_text(encoding="utf-8") if sums.exists() else track.model,
         "charlas": hashlib.sha256(repr(turns).encode()).hexdigest(),
     }

@@ -1,29 +1,35 @@
 """Rutas: con qué modelo, qué diálogos y qué hiperparámetros corre el curso.
 
-Los cuadernos son los mismos en todas; la ruta se elige con la variable de entorno `CURSO_RUTA` o
-con el argumento de `get_track`.
+Los cuadernos son los mismos en todas; la ruta se elige con la variable de entorno `CURSO_RUTA`, con
+la de la primera celda o con el argumento de `get_track`. `CURSO_EJEMPLOS=N` la recorta: como mucho
+N ejemplos de cada cosa, para quien no tiene GPU.
 """
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from course_lib import data_path
-from course_lib.dialogues import Dialogue, shipped_dialogues
+from course_lib.dialogues import Dialogue, read_dialogues, shipped_dialogues, split_dialogues
+
+CPU_EXAMPLES = 24  # sin GPU, los ejemplos de cada cosa con que una ruta grande tarda minutos
 
 
 @dataclass(frozen=True)
 class Track:
     """Una ruta: modelo, diálogos, idioma, longitudes e hiperparámetros.
 
-    `max_length` son los tokens de cada ejemplo con la longitud fija de la lección original;
-    `train_dialogues`, cuántos diálogos usa la demostración; `learning_rate` es el de AdamW.
+    `model` es una carpeta o un nombre del Hub; `max_length`, los tokens de cada ejemplo con la
+    longitud fija de la lección original; `train_dialogues`, cuántos diálogos usa la demostración.
+    Las tasas son las de AdamW: `learning_rate`, la de la receta original; `tuning_rate` y
+    `lora_rate`, las de la lección 07. `instruct` es un modelo del Hub ya ajustado a seguir
+    instrucciones, y `limit`, el recorte de `CURSO_EJEMPLOS`.
     """
 
     name: str
     language: str
-    model_path: Callable[[], Path]
+    model: str
     dialogues: Callable[[str], list[Dialogue]]
     max_length: int
     train_dialogues: int
@@ -32,45 +38,69 @@ class Track:
     learning_rate: float
     warmup_steps: int
     weight_decay: float
+    tuning_rate: float
+    lora_rate: float
+    questions: int = 200
+    instruct: str | None = None
+    limit: int | None = None
 
     def load_model(self):
         """El modelo de la ruta, en modo de evaluación, comprobado y en `device()`.
 
         Raises:
-            FileNotFoundError: si falta un archivo del modelo.
+            FileNotFoundError: si falta un archivo del modelo, o el modelo entero.
             ValueError: si alguno está dañado.
+            ConnectionError: si hay que descargarlo y no se puede; la frase dice por qué.
         """
-        from transformers import AutoModelForCausalLM
-        from transformers.utils.logging import disable_progress_bar
-
         from course_lib.checksums import verify_checksums
 
-        disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
-        verify_checksums(self.model_path())
-        model = AutoModelForCausalLM.from_pretrained(self.model_path(), use_safetensors=True)
-        # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
-        model.loss_type = "ForCausalLM"
-        # Salida y entrada comparten tabla y se guarda una vez: al volver al mejor punto, Trainer
-        # avisaría de que falta la otra.
-        model._keys_to_ignore_on_save = ["lm_head.weight"]
-        return model.to(device()).eval()
+        if self.name == "mini":
+            verify_checksums(Path(self.model))
+        return _load_model(self.model)
 
     def load_tokenizer(self):
-        """El tokenizador de la ruta: como el de GPT-2, sin token de relleno."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.model_path())
+        """El tokenizador de la ruta; el de GPT-2, como el del minimodelo, viene sin relleno."""
+        return _load_tokenizer(self.model)
 
     def load_dialogues(self, part: str = "train") -> list[Dialogue]:
         """Los diálogos de la ruta: «train», «validation» o «test»."""
         return self.dialogues(part)
 
+    def load_instruct(self):
+        """El modelo ya ajustado de la ruta y su tokenizador, que trae su plantilla de chat.
 
-TRACKS = {
-    "mini": Track(
+        Raises:
+            ValueError: si la ruta no tiene ninguno.
+        """
+        if self.instruct is None:
+            raise ValueError(f"La ruta «{self.name}» no tiene un modelo ya ajustado: usa «gpt2».")
+        return _load_model(self.instruct), _load_tokenizer(self.instruct)
+
+    def cut(self, n: int) -> int:
+        """`n`, o el recorte de la ruta si es menor."""
+        return n if self.limit is None else min(n, self.limit)
+
+    def expect(self, claim: str, holds: bool) -> None:
+        """Comprueba una afirmación de la lección sobre lo que acaba de medirse.
+
+        Las lecciones se escribieron con `mini`, y ahí tiene que cumplirse. En las demás rutas no
+        es un error, sino un resultado: se dice si se cumple.
+
+        Raises:
+            AssertionError: si no se cumple en `mini`, entera.
+        """
+        if self.name == "mini" and self.limit is None:
+            assert holds, f"No se cumple: {claim}."
+        else:
+            print(f"{'Se cumple' if holds else 'AQUÍ NO se cumple'}: {claim}.")
+
+
+def mini() -> Track:
+    """La ruta por omisión: el minimodelo y CharlaDiaria, en español y sin red."""
+    return Track(
         name="mini",
         language="es",
-        model_path=lambda: data_path("mini"),
+        model=str(data_path("mini")),
         dialogues=shipped_dialogues,
         max_length=128,
         train_dialogues=150,
@@ -79,8 +109,84 @@ TRACKS = {
         learning_rate=1e-3,
         warmup_steps=100,
         weight_decay=0.01,
-    ),
-}
+        tuning_rate=3e-4,
+        lora_rate=3e-3,
+    )
+
+
+def gpt2() -> Track:
+    """La de la lección original: GPT-2 (124M) y DailyDialog, del Hub, con sus hiperparámetros."""
+    from course_lib.hub import daily_dialog
+
+    return Track(
+        name="gpt2",
+        language="en",
+        model="openai-community/gpt2",
+        dialogues=daily_dialog,
+        max_length=128,
+        train_dialogues=11_118,
+        epochs=3,
+        batch_size=32,
+        learning_rate=5e-5,  # la que Trainer pone si no se dice otra, como en la original
+        warmup_steps=100,
+        weight_decay=0.01,
+        tuning_rate=5e-5,
+        lora_rate=5e-4,
+        instruct="HuggingFaceTB/SmolLM2-135M-Instruct",
+    )
+
+
+TRACKS = {"mini": mini, "gpt2": gpt2}
+
+
+def get_track(name: str | None = None, report: Callable[[str], None] = print) -> Track:
+    """La ruta pedida, o la de `CURSO_RUTA`, o `mini`; con el recorte de `CURSO_EJEMPLOS`.
+
+    Args:
+        name: «mini» o «gpt2».
+        report: adónde va el aviso de lo que se usa y lo que se recorta; en `mini` entera no lo hay.
+
+    Raises:
+        ValueError: si no existe la ruta, o `CURSO_EJEMPLOS` no es un número.
+    """
+    name = name or os.environ.get("CURSO_RUTA") or "mini"
+    if name not in TRACKS:
+        raise ValueError(
+            f"No hay ninguna ruta «{name}»: las hay {', '.join(TRACKS)}. "
+            "Elígela en la primera celda o con la variable CURSO_RUTA."
+        )
+    return _announced(TRACKS[name](), report)
+
+
+def own_track(
+    model: str,
+    dialogues: str | Path,
+    language: str = "es",
+    report: Callable[[str], None] = print,
+    **changes,
+) -> Track:
+    """Tu propia ruta: cualquier modelo causal y tus diálogos.
+
+    Los hiperparámetros son los de `gpt2`; los diálogos se reparten, enteros, en ocho partes de
+    entrenamiento, una de validación y una de prueba.
+
+    Args:
+        model: un nombre del Hub o una carpeta con un modelo causal en safetensors.
+        dialogues: un `.jsonl` o `.json`, como los que lee `read_dialogues`.
+        language: en qué idioma se hacen las preguntas, «es» o «en».
+        changes: los campos de `Track` que quieras cambiar (`max_length=256`…).
+
+    Raises:
+        FileNotFoundError, ValueError: si el archivo de diálogos no sirve.
+    """
+    train, rest = split_dialogues(read_dialogues(dialogues, report), test_fraction=0.2)
+    validation, test = split_dialogues(rest, test_fraction=0.5)
+    parts = {"train": train, "validation": validation, "test": test}
+    options = {"instruct": None, "train_dialogues": len(train)} | changes
+    track = replace(
+        gpt2(), name="propia", language=language, model=str(model), dialogues=parts.get, **options
+    )
+    return _announced(track, report)
 
 
 def device() -> str:
@@ -91,16 +197,67 @@ def device() -> str:
     return str(torch.accelerator.current_accelerator()) if available else "cpu"
 
 
-def get_track(name: str | None = None) -> Track:
-    """La ruta pedida, o la de `CURSO_RUTA`, o `mini`.
-
-    Raises:
-        ValueError: si no existe; el mensaje dice cuáles hay.
-    """
-    name = name or os.environ.get("CURSO_RUTA") or "mini"
-    if name not in TRACKS:
+def _announced(track: Track, report: Callable[[str], None]) -> Track:
+    """La ruta recortada, si toca, y dicho lo que se usa y lo que se deja."""
+    asked = os.environ.get("CURSO_EJEMPLOS", "").strip()
+    if asked and not asked.isdecimal():
         raise ValueError(
-            f"No hay ninguna ruta «{name}»: las hay {', '.join(TRACKS)}. "
-            "Elígela en la primera celda o con la variable CURSO_RUTA."
+            f"CURSO_EJEMPLOS={asked} no es un número: pon cuántos ejemplos de cada cosa quieres "
+            "como mucho, o 0 para usarlos todos."
         )
-    return TRACKS[name]
+    if track.name != "mini":
+        where = device()
+        report(
+            f"Ruta «{track.name}»: {track.model}, en {where}. El texto de las lecciones comenta "
+            "los números de la ruta «mini»; los tuyos son los que salgan en las celdas."
+        )
+        if where == "cpu" and not asked:
+            asked = str(CPU_EXAMPLES)
+    limit = int(asked or 0)
+    if not limit:
+        return track
+    short = replace(
+        track,
+        limit=limit,
+        train_dialogues=min(track.train_dialogues, limit),
+        questions=min(track.questions, limit + limit % 2),  # la mitad, de respuesta «sí»
+    )
+    share = short.train_dialogues / track.train_dialogues
+    short = replace(short, warmup_steps=max(1, round(share * track.warmup_steps)))
+    report(
+        f"Recortada a {limit} ejemplos de cada cosa: {short.train_dialogues} diálogos de "
+        f"{track.train_dialogues}, {short.questions} preguntas por examen de {track.questions} y "
+        f"{short.warmup_steps} pasos de subida de la tasa de {track.warmup_steps}. Los intervalos "
+        "serán anchos. Para usarlos todos: CURSO_EJEMPLOS=0."
+    )
+    return short
+
+
+def _load_model(name: str):
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    from course_lib.hub import checked
+
+    disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
+    with checked(name) as options:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, use_safetensors=True, dtype=torch.float32, **options
+        )
+    # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
+    model.loss_type = "ForCausalLM"
+    if model.config.tie_word_embeddings:
+        # Salida y entrada comparten tabla y se guarda una vez: al volver al mejor punto, Trainer
+        # avisaría de que falta la otra.
+        model._keys_to_ignore_on_save = ["lm_head.weight"]
+    return model.to(device()).eval()
+
+
+def _load_tokenizer(name: str):
+    from transformers import AutoTokenizer
+
+    from course_lib.hub import checked
+
+    with checked(name) as options:
+        return AutoTokenizer.from_pretrained(name, **options)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from course_lib import original, output_path
-from course_lib.tracks import TRACKS, get_track
+from course_lib.tracks import get_track
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_entrenar.ipynb"
 
@@ -36,7 +36,7 @@ def test_lesson_04_trains_with_the_arguments_of_the_library(tmp_path, monkeypatc
 
 
 def test_the_values_that_do_not_depend_on_size_are_the_original_lesson_s():
-    track = TRACKS["mini"]
+    track = get_track("mini")
     assert (track.epochs, track.warmup_steps, track.weight_decay) == (3, 100, 0.01)
 
 

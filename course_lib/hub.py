@@ -1,0 +1,249 @@
+"""Cargar del Hub de Hugging Face: qué se baja, de dónde, y qué hacer cuando no se puede.
+
+Lo que baja y guarda son los cargadores de transformers y datasets, sin tocar. Aquí se comprueba que
+lo bajado es lo publicado y se convierte cada fallo en una frase que dice qué hacer. Nada de lo ya
+descargado se pierde: al repetir, sigue donde estaba.
+"""
+
+import errno
+import hashlib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from course_lib.dialogues import Dialogue, collect_dialogues
+
+# DailyDialog tal como lo convirtió el propio Hub y, si falla, una copia: el original se reparte con
+# un guion de carga, y datasets 4 ya no los ejecuta. Van el nombre, la revisión y los archivos.
+DAILY_DIALOG = (
+    ("li2017dailydialog/daily_dialog", "refs/convert/parquet", "default/{part}/*.parquet"),
+    ("OpenRL/daily_dialog", "main", "data/{part}-*.parquet"),
+)
+PROBE_SECONDS = 5
+
+
+def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> list[Dialogue]:
+    """Los diálogos de DailyDialog (Li et al., 2017, arXiv:1710.03957), del Hub.
+
+    Args:
+        part: «train», «validation» o «test».
+        report: adónde va el aviso de cuál se usó, si no fue la primera fuente.
+
+    Raises:
+        ConnectionError: si no se pudo bajar de ninguna; la frase dice por qué.
+    """
+    from datasets import load_dataset
+
+    problems = []
+    for name, revision, pattern in DAILY_DIALOG:
+        try:
+            with checked(name):
+                files = {part: pattern.format(part=part)}
+                table = load_dataset(name, revision=revision, data_files=files, split=part)
+        except (ConnectionError, FileNotFoundError, ValueError) as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            report(f"{problems[0]} Se usa la copia «{name}».")
+        return collect_dialogues(enumerate(table, 1), f"{name} ({part})", "diálogo", report)
+    raise ConnectionError(problems[0])
+
+
+@contextmanager
+def checked(name: str) -> Iterator[dict]:
+    """Envuelve una carga: sus fallos, en una frase, y lo bajado, comprobado.
+
+    Da las opciones que han de pasarse al cargador: sin red, que se conforme con lo ya descargado.
+
+    Args:
+        name: el nombre en el Hub, o una carpeta: entonces solo se explican los fallos.
+
+    Raises:
+        FileNotFoundError: si no existe lo que se pide.
+        ValueError: si lo descargado está dañado.
+        ConnectionError: si no se pudo descargar.
+        OSError: si no cabe en el disco.
+    """
+    local = Path(name).is_dir()
+    options = {} if local or reachable() else {"local_files_only": True}
+    try:
+        yield options
+    except Exception as error:  # cada biblioteca falla a su manera: se mira la cadena entera
+        kind, sentence = explain(error, name, local)
+        if kind is None:
+            raise
+        raise kind(sentence) from error
+    if not local:
+        discard_damaged(name)
+
+
+def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exception] | None, str]:
+    """De un fallo al cargar `name`, la clase de error y la frase con que se cuenta.
+
+    Returns:
+        `(None, "")` si no es un fallo de carga, y debe seguir su camino tal cual.
+    """
+    chain = list(_chain(error))
+    names = {cls.__name__ for e in chain for cls in type(e).__mro__}
+    said = " ".join(map(str, chain))
+    status = next((s for e in chain if (s := _status(e))), None)
+    again = "Lo ya descargado se conserva: al repetir la celda, sigue donde estaba."
+
+    if any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said:
+        return OSError, (
+            f"No queda sitio en el disco para «{name}»: libera espacio, o lleva la caché a otro "
+            f"disco con la variable HF_HOME. {again}"
+        )
+    if (
+        names & {"SafetensorError", "ArrowInvalid", "JSONDecodeError"}
+        or "Consistency check" in said
+    ):
+        if local:
+            return ValueError, f"Algún archivo de «{name}» está dañado: vuelve a copiarlo."
+        discard_damaged(name, report=lambda text: None)
+        return ValueError, (
+            f"Lo descargado de «{name}» llegó dañado y se ha borrado: repite la celda para bajar "
+            "solo eso de nuevo."
+        )
+    if local:
+        if isinstance(error, OSError | ValueError):
+            return FileNotFoundError, (
+                f"La carpeta «{name}» no tiene un modelo completo en safetensors con su "
+                f"tokenizador: {_first_line(error)}"
+            )
+        return None, ""
+    if "GatedRepoError" in names or status in (401, 403):
+        return ConnectionError, (
+            f"«{name}» no existe en el Hub o pide permiso: revisa el nombre y, si es de acceso "
+            "restringido, acéptalo en su página y pon tu clave en la variable HF_TOKEN."
+        )
+    if status == 429:
+        wait = _retry_after(chain)
+        return ConnectionError, (
+            f"El Hub pide ir más despacio con «{name}» (error 429): espera "
+            f"{wait or 'unos minutos'} y repite la celda, o pon tu clave en HF_TOKEN, que admite "
+            f"más peticiones. {again}"
+        )
+    if status and status >= 500:
+        return ConnectionError, (
+            f"El Hub falla al pedirle «{name}» (error {status}): no es cosa tuya; repite la celda "
+            f"en unos minutos. {again}"
+        )
+    if status == 404 or names & {"DatasetNotFoundError", "DataFilesNotFoundError"}:
+        return FileNotFoundError, (
+            f"«{name}» no está en el Hub con ese nombre o le falta algún archivo: puede haber "
+            "cambiado de sitio; búscalo en huggingface.co y pon el nombre nuevo."
+        )
+    if "OfflineModeIsEnabled" in names:
+        return ConnectionError, (
+            f"La red está apagada (HF_HUB_OFFLINE=1) y «{name}» no está descargado: quita esa "
+            "variable o usa la ruta «mini», que no necesita red."
+        )
+    if names & {"LocalEntryNotFoundError", "TransportError", "ConnectionError", "TimeoutError"} or (
+        "Can't load" in said or "couldn't connect" in said or "offline" in said
+    ):
+        return ConnectionError, (
+            f"No se llega al Hub y «{name}» no está entero en este ordenador: revisa la conexión "
+            f"y repite la celda, o usa la ruta «mini», que no necesita red. {again}"
+        )
+    if isinstance(error, OSError | ValueError):
+        return FileNotFoundError, (
+            f"«{name}» no se puede cargar como modelo causal en safetensors: {_first_line(error)}"
+        )
+    return None, ""
+
+
+def reachable() -> bool:
+    """Si el Hub contesta algo, lo que sea, en unos segundos.
+
+    Preguntarlo antes ahorra los reintentos de cada archivo cuando no hay red.
+    """
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(ENDPOINT, method="HEAD")
+        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True  # contesta, aunque sea para quejarse
+    except OSError:
+        return False
+    return True
+
+
+def discard_damaged(name: str, report: Callable[[str], None] | None = None) -> None:
+    """Borra de la caché los archivos de `name` que no son los que publicó el Hub.
+
+    En la caché cada archivo se llama como su suma: SHA-256 los grandes y SHA-1 de git los demás.
+    (En Windows, sin enlaces simbólicos, los nombres no la llevan y no se puede comprobar).
+
+    Raises:
+        ValueError: si había alguno y no se da `report`.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    damaged = []
+    for kind in ("models", "datasets"):
+        folder = Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}"
+        for link in folder.glob("snapshots/*/**/*"):
+            blob = link.resolve()
+            if link.is_symlink() and blob.is_file() and not _is_as_published(blob):
+                link.unlink()
+                blob.unlink()
+                damaged.append(link.name)
+    if damaged and report is None:
+        raise ValueError(
+            f"De «{name}» llegó dañado {', '.join(damaged)} (no es lo que publica el Hub) y se ha "
+            "borrado: repite la celda para bajarlo de nuevo."
+        )
+
+
+_verified: dict[Path, tuple[int, int]] = {}  # lo ya comprobado en este proceso, y cómo era
+
+
+def _is_as_published(blob: Path) -> bool:
+    stat = blob.stat()
+    version = (stat.st_size, stat.st_mtime_ns)
+    if _verified.get(blob) == version:
+        return True
+    if len(blob.name) == 64:
+        digest = hashlib.sha256()
+    elif len(blob.name) == 40:
+        digest = hashlib.sha1(f"blob {stat.st_size}\0".encode())
+    else:
+        return True  # no es una suma: no hay con qué comparar
+    with blob.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != blob.name:
+        return False
+    _verified[blob] = version
+    return True
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """El error y los que lo causaron, del último al primero."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _retry_after(chain: list[BaseException]) -> str | None:
+    for error in chain:
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        if (seconds := headers.get("retry-after", "")).isdecimal():
+            return f"{seconds} segundos"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
