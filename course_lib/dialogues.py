@@ -59,6 +59,8 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
             gigantesca o no queda ningún diálogo; el mensaje dice la línea y cómo arreglarla.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"«{path}» es una carpeta: da el archivo .jsonl o .json que haya dentro.")
     if not path.is_file():
         raise FileNotFoundError(f"No existe el archivo «{path}»: revisa la ruta y el nombre.")
     if path.suffix.lower() not in (".jsonl", ".json"):

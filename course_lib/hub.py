@@ -7,6 +7,8 @@ descargado se pierde: al repetir, sigue donde estaba.
 
 import errno
 import hashlib
+import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -52,10 +54,10 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
 
 
 @contextmanager
-def checked(name: str) -> Iterator[dict]:
+def checked(name: str) -> Iterator[None]:
     """Envuelve una carga: sus fallos, en una frase, y lo bajado, comprobado.
 
-    Da las opciones que han de pasarse al cargador: sin red, que se conforme con lo ya descargado.
+    Sin red, la carga se conforma con lo ya descargado.
 
     Args:
         name: el nombre en el Hub, o una carpeta: entonces solo se explican los fallos.
@@ -67,16 +69,34 @@ def checked(name: str) -> Iterator[dict]:
         OSError: si no cabe en el disco.
     """
     local = Path(name).is_dir()
-    options = {} if local or reachable() else {"local_files_only": True}
-    try:
-        yield options
-    except Exception as error:  # cada biblioteca falla a su manera: se mira la cadena entera
-        kind, sentence = explain(error, name, local)
-        if kind is None:
-            raise
-        raise kind(sentence) from error
+    with _offline_if(not local and not reachable()):
+        try:
+            yield
+        except Exception as error:  # cada biblioteca falla a su manera: se mira la cadena entera
+            kind, sentence = explain(error, name, local)
+            if kind is None:
+                raise
+            raise kind(sentence) from error
     if not local:
         discard_damaged(name)
+
+
+@contextmanager
+def _offline_if(unreachable: bool) -> Iterator[None]:
+    """Sin red, apaga la de las bibliotecas: si no, reintentarían cada archivo medio minuto."""
+    from huggingface_hub import constants
+
+    switches = [constants]
+    if "datasets" in sys.modules:
+        switches.append(sys.modules["datasets"].config)
+    before = [module.HF_HUB_OFFLINE for module in switches]
+    for module in switches:
+        module.HF_HUB_OFFLINE = module.HF_HUB_OFFLINE or unreachable
+    try:
+        yield
+    finally:
+        for module, value in zip(switches, before, strict=True):
+            module.HF_HUB_OFFLINE = value
 
 
 def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exception] | None, str]:
@@ -136,14 +156,13 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
             f"«{name}» no está en el Hub con ese nombre o le falta algún archivo: puede haber "
             "cambiado de sitio; búscalo en huggingface.co y pon el nombre nuevo."
         )
-    if "OfflineModeIsEnabled" in names:
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         return ConnectionError, (
-            f"La red está apagada (HF_HUB_OFFLINE=1) y «{name}» no está descargado: quita esa "
-            "variable o usa la ruta «mini», que no necesita red."
+            f"La red está apagada (HF_HUB_OFFLINE) y «{name}» no está entero en este ordenador: "
+            "quita esa variable o usa la ruta «mini», que no necesita red."
         )
-    if names & {"LocalEntryNotFoundError", "TransportError", "ConnectionError", "TimeoutError"} or (
-        "Can't load" in said or "couldn't connect" in said or "offline" in said
-    ):
+    unreached = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "TransportError"}
+    if names & {*unreached, "ConnectionError", "TimeoutError"} or "couldn't connect" in said:
         return ConnectionError, (
             f"No se llega al Hub y «{name}» no está entero en este ordenador: revisa la conexión "
             f"y repite la celda, o usa la ruta «mini», que no necesita red. {again}"

@@ -241,9 +241,9 @@ def _load_model(name: str):
     from course_lib.hub import checked
 
     disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
-    with checked(name) as options:
+    with checked(name):
         model = AutoModelForCausalLM.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32, **options
+            name, use_safetensors=True, dtype=torch.float32
         )
     # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
     model.loss_type = "ForCausalLM"
@@ -259,5 +259,5 @@ def _load_tokenizer(name: str):
 
     from course_lib.hub import checked
 
-    with checked(name) as options:
-        return AutoTokenizer.from_pretrained(name, **options)
+    with checked(name):
+        return AutoTokenizer.from_pretrained(name)

@@ -133,9 +133,11 @@ def test_a_suffix_that_is_not_json_is_refused_with_the_way_out(tmp_path, name):
 
 
 def test_a_missing_file_and_a_folder_are_told_by_name(tmp_path):
-    for path in (tmp_path / "no.jsonl", tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"«{path}»: revisa la ruta"):
-            read_dialogues(path)
+    missing = tmp_path / "no.jsonl"
+    with pytest.raises(FileNotFoundError, match=f"«{missing}»: revisa la ruta"):
+        read_dialogues(missing)
+    with pytest.raises(ValueError, match=f"«{tmp_path}» es una carpeta: da el archivo"):
+        read_dialogues(tmp_path)
 
 
 # --- Saltos: contados y dichos -------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Las rutas: se eligen por nombre o por variable, y la que hay carga un modelo que se usa."""
 
+import json
+
 import pytest
 
-from course_lib.tracks import get_track
+from course_lib.tracks import CPU_EXAMPLES, get_track, own_track
 
 
 def test_the_track_is_the_one_asked_for_or_that_of_the_variable_or_mini(monkeypatch):
@@ -24,3 +26,125 @@ def test_the_model_and_the_tokenizer_of_a_track_fit_each_other_and_its_lengths()
     assert len(tokenizer) == model.config.vocab_size
     assert track.max_length <= model.config.max_position_embeddings
     assert len(track.load_dialogues()) >= track.train_dialogues
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """Una máquina sin GPU, aunque la haya, y ninguna variable puesta."""
+    monkeypatch.setattr("course_lib.tracks.device", lambda: "cpu")
+    monkeypatch.delenv("CURSO_EJEMPLOS", raising=False)
+
+
+def test_the_gpt2_track_is_the_original_lesson_and_says_what_runs(no_gpu, monkeypatch):
+    monkeypatch.setenv("CURSO_EJEMPLOS", "0")
+    said = []
+    track = get_track("gpt2", said.append)
+    assert (track.language, track.train_dialogues, track.limit) == ("en", 11_118, None)
+    assert (track.epochs, track.batch_size, track.warmup_steps) == (3, 32, 100)
+    assert len(said) == 1
+    assert "openai-community/gpt2" in said[0]
+
+
+def test_without_a_gpu_a_big_track_is_cut_by_itself_and_says_how_much(no_gpu):
+    said = []
+    track = get_track("gpt2", said.append)
+    assert track.limit == track.train_dialogues == track.questions == CPU_EXAMPLES
+    assert track.cut(5) == 5
+    assert track.cut(500) == CPU_EXAMPLES
+    assert f"{CPU_EXAMPLES} diálogos de 11118" in said[-1]
+    assert "CURSO_EJEMPLOS=0" in said[-1]
+
+
+def test_an_odd_cut_leaves_an_even_exam_and_a_warmup_in_proportion(no_gpu, monkeypatch):
+    monkeypatch.setenv("CURSO_EJEMPLOS", "75")
+    track = get_track("mini", lambda text: None)
+    assert (track.questions, track.train_dialogues, track.warmup_steps) == (76, 75, 50)
+
+
+@pytest.mark.parametrize("value", ["muchos", "-3", "1.5"])
+def test_a_cut_that_is_not_a_number_is_explained(no_gpu, monkeypatch, value):
+    monkeypatch.setenv("CURSO_EJEMPLOS", value)
+    with pytest.raises(ValueError, match=rf"CURSO_EJEMPLOS={value} no es un número: .* 0 para"):
+        get_track("mini")
+
+
+def test_what_the_lesson_claims_must_hold_in_mini_and_elsewhere_is_reported(no_gpu, capsys):
+    mini = get_track("mini")
+    mini.expect("dos y dos son cuatro", True)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(AssertionError, match="No se cumple: dos y dos son cinco"):
+        mini.expect("dos y dos son cinco", False)
+    other = get_track("gpt2", lambda text: None)
+    other.expect("dos y dos son cuatro", True)
+    other.expect("dos y dos son cinco", False)
+    assert capsys.readouterr().out == (
+        "Se cumple: dos y dos son cuatro.\nAQUÍ NO se cumple: dos y dos son cinco.\n"
+    )
+
+
+def test_a_track_without_a_tuned_model_says_so():
+    with pytest.raises(ValueError, match="La ruta «mini» no tiene un modelo ya ajustado"):
+        get_track("mini").load_instruct()
+
+
+@pytest.fixture
+def own_dialogues(tmp_path):
+    path = tmp_path / "mis_dialogos.jsonl"
+    lines = [{"dialog": [f"¿Está abierta la tienda {k}?", f"Sí, la {k} sí."]} for k in range(40)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def test_ones_own_track_splits_whole_dialogues_and_loads_a_folder(
+    no_gpu, own_dialogues, tmp_path, make_model, tokenizer
+):
+    folder = tmp_path / "modelo"
+    make_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    said = []
+    track = own_track(folder, own_dialogues, report=said.append, max_length=32)
+    parts = [track.load_dialogues(part) for part in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [32, 4, 4]
+    assert len({d.turns for part in parts for d in part}) == 40
+    assert (track.language, track.max_length, track.train_dialogues) == ("es", 32, CPU_EXAMPLES)
+    model = track.load_model()
+    assert model.num_parameters() == make_model().num_parameters()
+    assert len(track.load_tokenizer()) <= model.config.vocab_size
+
+
+def test_an_untied_output_table_is_saved_with_the_model(tmp_path, own_dialogues, no_gpu):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
+    track = own_track(tmp_path / "llama", own_dialogues, report=lambda text: None)
+    model = track.load_model()
+    model.save_pretrained(tmp_path / "otra")
+    again = LlamaForCausalLM.from_pretrained(tmp_path / "otra")
+    assert torch.equal(model.lm_head.weight, again.lm_head.weight)
+
+
+def test_a_folder_without_a_model_is_explained(no_gpu, own_dialogues, tmp_path):
+    (tmp_path / "vacia").mkdir()
+    track = own_track(tmp_path / "vacia", own_dialogues, report=lambda text: None)
+    with pytest.raises(FileNotFoundError, match="vacia» no tiene un modelo completo en safet"):
+        track.load_model()
+
+
+def test_a_damaged_model_is_explained(no_gpu, own_dialogues, tmp_path, make_model):
+    folder = tmp_path / "modelo"
+    make_model().save_pretrained(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    track = own_track(folder, own_dialogues, report=lambda text: None)
+    with pytest.raises(ValueError, match="dañado: vuelve a copiarlo"):
+        track.load_model()

@@ -103,23 +103,20 @@ def load_tokenizer(name: str | Path):
     Raises:
         ValueError: si no se puede cargar.
     """
-    import logging
-
     from transformers import AutoTokenizer, GPT2Tokenizer
     from transformers.utils.logging import set_verbosity_error
 
+    from course_lib.hub import checked
+
     set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     folder = Path(name)
     try:
         if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
             return GPT2Tokenizer.from_pretrained(folder)
-        return AutoTokenizer.from_pretrained(name)
+        with checked(str(name)):
+            return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"No se puede cargar el tokenizador «{name}»: da una carpeta que lo contenga o, con "
-            "conexión, su nombre en el Hub."
-        ) from error
+        raise ValueError(f"No se puede cargar el tokenizador «{name}»: {error}") from error
 
 
 def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
