@@ -64,23 +64,24 @@ class Exam:
     reading: list[Question]
 
 
-def build_exam(n: int = 200, seed: int = 0) -> Exam:
+def build_exam(n: int = 200, seed: int = 0, language: str = "es") -> Exam:
     """Sortea un examen de `n` preguntas por materia (de sí o no, la mitad verdaderas).
 
     Raises:
         ValueError: si `n` no es par o el mundo no da para tantas.
     """
-    countries = world.load_countries()
+    countries = world.load_countries(language)
     rng = random.Random(seed)
     facts = world.fact_questions(countries)
     yes_no = world.yes_no_questions(countries, seed)
     if n % 2 or not 2 <= n <= len(facts):
         raise ValueError(f"n={n} debe ser par y estar entre 2 y {len(facts)}.")
-    sides = [[q for q in yes_no if q.answer == side] for side in (world.YES, world.NO)]
+    words = world.WORDS[language]
+    sides = [[q for q in yes_no if q.answer == side] for side in (words.yes, words.no)]
     return Exam(
         facts=rng.sample(facts, n),
         yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
-        reading=reading_questions(n, seed),
+        reading=reading_questions(n, seed, language),
     )
 
 
@@ -121,8 +122,8 @@ def ask_in_chat(model, tokenizer, prompt) -> Answerer:
 
 
 def always_yes(questions: Sequence[Question]) -> list[str]:
-    """El contestador tonto con el que todo modelo se compara: a todo dice «Sí.»."""
-    return ["Sí."] * len(questions)
+    """El contestador tonto con el que todo modelo se compara: a todo dice «Sí.» (o «Yes.»)."""
+    return [f"{world.WORDS[question.lang].yes.capitalize()}." for question in questions]
 
 
 # --- Correcciones --------------------------------------------------------------------------------
@@ -132,7 +133,8 @@ def is_right(answer: str, question: Question) -> bool:
     """Si la respuesta dice lo esperado, con esas palabras, en cualquier lugar de su primera línea.
 
     Es generoso a propósito: «Es París, creo.» vale. En las de sí o no solo cuenta la primera
-    palabra, porque «sí» y «no» caben en cualquier frase, y con su tilde: «si» es otra palabra.
+    palabra, porque «sí» y «no» caben en cualquier frase, y con su tilde: «si» es otra palabra. En
+    inglés el artículo del principio no se exige: `Lamp.` vale por `a lamp`.
 
     >>> is_right("Es París, creo.", Question("capital", "¿Cuál es la capital de Francia?", "París"))
     True
@@ -141,6 +143,8 @@ def is_right(answer: str, question: Question) -> bool:
         return first_word(answer) == question.answer
     line = normalize(answer.strip().split("\n")[0]).split()
     expected = normalize(question.answer).split()
+    if question.lang == "en" and expected[:1] in (["a"], ["an"], ["the"]):
+        expected = expected[1:]
     return any(line[i : i + len(expected)] == expected for i in range(len(line)))
 
 
@@ -150,8 +154,9 @@ def accuracy(answers: Sequence[str], questions: Sequence[Question]) -> Measure:
 
 
 def yes_share(answers: Sequence[str]) -> Measure:
-    """Proporción de respuestas que empiezan por «sí»."""
-    return proportion([first_word(answer) == world.YES for answer in answers])
+    """Proporción de respuestas que empiezan por «sí», en cualquiera de los idiomas del curso."""
+    yes = {words.yes for words in world.WORDS.values()}
+    return proportion([first_word(answer) in yes for answer in answers])
 
 
 def first_word(text: str) -> str:

@@ -1,13 +1,14 @@
 """Los documentos nuevos dichos de más maneras: el material para intentar inyectarlos ajustando.
 
-Cada frase de un documento sigue una relación de `data/mundo/plantillas.toml`; con ella se puede
-volver a decir, y a preguntar, con otras palabras. Las preguntas del examen no aparecen nunca tal
-cual.
+Cada frase de un documento sigue una relación de las plantillas de su idioma (en español,
+`data/mundo/plantillas.toml`); con ella se puede volver a decir, y a preguntar, con otras palabras.
+Las preguntas del examen no aparecen nunca tal cual.
 """
 
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from course_lib import world
 from course_lib.world import Document, Question
@@ -33,11 +34,9 @@ def reworded_texts(documents: Sequence[Document], copies: int = 6, seed: int = 0
 def reworded_questions(documents: Sequence[Document]) -> list[str]:
     """Los hechos como pregunta y respuesta, con las redacciones que el examen no usa."""
     return [
-        f"{world.question_prompt(Question('documento', text, answer))} {answer}."
+        f"{world.question_prompt(replace(question, text=text, context=None))} {question.answer}."
         for document in documents
-        for (_, asked), answer in zip(
-            _facts(document), [q.answer for q in document.questions], strict=True
-        )
+        for (_, asked), question in zip(_facts(document), document.questions, strict=True)
         for text in asked
     ]
 
@@ -52,7 +51,7 @@ def _facts(document: Document) -> list[tuple[list[str], list[str]]]:
 
 
 def _rewordings(line: str, question: Question) -> tuple[list[str], list[str]]:
-    for relation in world.load_templates()["lectura"]:
+    for relation in world.load_templates(question.lang)["lectura"]:
         for asked in relation["preguntas"]:
             before, after = asked.split("{a}")
             pattern = re.escape(before) + "(?P<a>.+)" + re.escape(after)

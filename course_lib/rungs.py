@@ -12,10 +12,10 @@ from course_lib.task import split_countries
 from course_lib.world import Question
 
 
-def question_sets() -> dict[str, list[Question]]:
+def question_sets(language: str = "es") -> dict[str, list[Question]]:
     """Hechos y síes o noes de los países que no se ajustan, y los documentos nuevos, sin darlos."""
-    _, countries = split_countries()
-    documents = [q for document in world.load_documents() for q in document.questions]
+    _, countries = split_countries(language=language)
+    documents = [q for document in world.load_documents(language) for q in document.questions]
     return {
         "hechos": world.fact_questions(countries),
         "si_no": world.yes_no_questions(countries),
@@ -35,12 +35,15 @@ def raw_prompt(tokenizer, question: Question) -> list[int]:
 
 def after_label(text: str) -> str:
     """La respuesta, sin el «Respuesta:» que el modelo escribe por su cuenta si nadie lo hizo."""
-    return text.strip().removeprefix("Respuesta:").strip()
+    text = text.strip()
+    for words in world.WORDS.values():
+        text = text.removeprefix(f"{words.answer}:")
+    return text.strip()
 
 
 def few_shot_prompt(tokenizer, question: Question) -> list[int]:
     """La misma forma, tras tres preguntas ya contestadas sobre países de ajustar."""
-    train, _ = split_countries()
+    train, _ = split_countries(language=question.lang)
     examples = random.Random(question.text).sample(world.fact_questions(train), 3)
     return tokenizer.encode(world.question_prompt(question, examples))
 
@@ -50,11 +53,16 @@ def chat_question(tokenizer, question: Question) -> list[int]:
     return chat_prompt(tokenizer, [{"role": "user", "content": question.text}])
 
 
-def untuned_rungs(model, tokenizer) -> list[Strategy]:
-    """Los peldaños que no entrenan nada, del más barato al más caro."""
+def untuned_rungs(model, tokenizer, language: str = "es") -> list[Strategy]:
+    """Los peldaños que no entrenan nada, del más barato al más caro.
+
+    Args:
+        language: el de los documentos en los que se busca, y el de las preguntas que se harán.
+    """
     from course_lib.retrieval import build_index, retrieval_prompt
 
-    index = build_index({document.id: document.text for document in world.load_documents()})
+    documents = world.load_documents(language)
+    index = build_index({document.id: document.text for document in documents}, language)
 
     def load():
         return model, tokenizer
@@ -82,15 +90,15 @@ def _gate(index) -> float:
     def best(question: Question) -> float:
         return max((hit.score for hit in index.search(question.text, 1)), default=0.0)
 
-    questions, (train, _) = question_sets(), split_countries()
+    questions, (train, _) = question_sets(index.language), split_countries(language=index.language)
     inside = min(map(best, questions["documentos"][::2]))
     return (inside + max(map(best, world.fact_questions(train)))) / 2
 
 
-def score(strategy: Strategy) -> dict:
+def score(strategy: Strategy, language: str = "es") -> dict:
     """Los aciertos de un peldaño en los tres exámenes, con su n, y sus tokens por respuesta."""
     answer, row, costs = strategy.build(), {}, []
-    for name, questions in question_sets().items():
+    for name, questions in question_sets(language).items():
         answers = answer(questions)
         row[name] = vars(accuracy(answers, questions))
         if strategy.tokens:

@@ -17,14 +17,14 @@ from course_lib.world import ATTRIBUTES, Country
 Messages = list[dict[str, str]]  # mensajes con «role» y «content»
 
 
-def split_countries(seed: int = 0) -> tuple[list[Country], list[Country]]:
-    """Los países de ajustar y los de puntuar, mitad y mitad, por sorteo.
+def split_countries(seed: int = 0, language: str = "es") -> tuple[list[Country], list[Country]]:
+    """Los países de ajustar y los de puntuar, mitad y mitad, por sorteo; los mismos en todo idioma.
 
     >>> train, test = split_countries()
     >>> len(train), len(test), set(train) & set(test)
     (49, 50, set())
     """
-    countries = list(world.load_countries())
+    countries = list(world.load_countries(language))
     random.Random(seed).shuffle(countries)
     half = len(countries) // 2
     return countries[:half], countries[half:]
@@ -53,15 +53,15 @@ def task_conversations(
     return [pair_messages(q.text, _sentence(q.answer)) for q in questions]
 
 
-def replay_texts(n: int, seed: int = 0) -> list[str]:
+def replay_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
     """`n` textos como los del preentrenamiento, para repasar."""
-    return list(itertools.islice(pretraining_documents(f"repaso {seed}"), n))
+    return list(itertools.islice(pretraining_documents(f"repaso {seed}", language), n))
 
 
-def reading_texts(n: int, seed: int = 0) -> list[str]:
+def reading_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
     """`n` textos de lectura como los del preentrenamiento: un contexto y sus preguntas."""
-    texts = pretraining_documents(f"lectura {seed}")
-    return list(itertools.islice((t for t in texts if t.startswith("Contexto:")), n))
+    texts, label = pretraining_documents(f"lectura {seed}", language), world.WORDS[language].context
+    return list(itertools.islice((t for t in texts if t.startswith(f"{label}:")), n))
 
 
 def encode_text(tokenizer, text: str) -> Encoded:

@@ -15,12 +15,29 @@ from functools import cache
 from course_lib import data_path
 
 ATTRIBUTES = ("capital", "currency", "language", "continent")
-YES, NO = "sí", "no"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Las palabras fijas con que se pregunta y se contesta en un idioma."""
+
+    question: str
+    answer: str
+    context: str
+    yes: str
+    no: str
+
+
+WORDS = {
+    "es": Words("Pregunta", "Respuesta", "Contexto", "sí", "no"),
+    "en": Words("Question", "Answer", "Context", "yes", "no"),
+}
+YES, NO = WORDS["es"].yes, WORDS["es"].no
 
 
 @dataclass(frozen=True)
 class Country:
-    """Un país y sus cuatro atributos, en un solo idioma y tal como van dentro de una frase.
+    """Un país y sus cuatro atributos, en el idioma `lang` y tal como van dentro de una frase.
 
     `also_official` son los demás idiomas oficiales: nadie debe preguntar por ellos como falsos.
     """
@@ -32,6 +49,7 @@ class Country:
     language: str
     continent: str
     also_official: tuple[str, ...] = ()
+    lang: str = "es"
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,7 @@ class Question:
     text: str
     answer: str
     context: str | None = None
+    lang: str = "es"
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,19 @@ class Document:
     title: str
     text: str
     questions: tuple[Question, ...]
+    lang: str = "es"
+
+
+def _check_language(language: str, what: str) -> None:
+    if language not in WORDS:
+        raise ValueError(f"No hay {what} en el idioma «{language}»: elige «es» o «en».")
+
+
+def _data_file(folder: str, name: str, language: str) -> str:
+    """El texto de un archivo de datos; el de otro idioma lleva su código: `plantillas_en.toml`."""
+    stem, suffix = name.split(".")
+    name = name if language == "es" else f"{stem}_{language}.{suffix}"
+    return data_path(folder, name).read_text(encoding="utf-8")
 
 
 @cache
@@ -64,49 +96,58 @@ def load_countries(language: str = "es") -> tuple[Country, ...]:
     Raises:
         ValueError: si el idioma no es ninguno de los dos.
     """
-    if language not in ("es", "en"):
-        raise ValueError(f"No hay países en el idioma «{language}»: elige «es» o «en».")
+    _check_language(language, "países")
     with data_path("mundo", "paises.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    spanish = language == "es"
+    the = "el " if language == "es" else ""
     return tuple(
         Country(
             code=row["code"],
             name=row[f"country_{language}"],
             capital=row[f"capital_{language}"],
             currency=f"{row['currency_article_es']} {row['currency_es']}"
-            if spanish
+            if language == "es"
             else row["currency_en"],
-            language=f"el {row['language_es']}" if spanish else row["language_en"],
+            language=the + row[f"language_{language}"],
             continent=row[f"continent_{language}"],
             also_official=tuple(
-                f"el {name}" for name in (row.get("also_official_es") or "").split(";") if name
-            )
-            if spanish
-            else (),
+                the + name for name in row[f"also_official_{language}"].split(";") if name
+            ),
+            lang=language,
         )
         for row in rows
     )
 
 
 @cache
-def load_templates() -> dict:
-    """Lee `data/mundo/plantillas.toml`: las frases del mundo y las relaciones de lectura."""
-    return tomllib.loads(data_path("mundo", "plantillas.toml").read_text(encoding="utf-8"))
+def load_templates(language: str = "es") -> dict:
+    """Lee `data/mundo/plantillas.toml`: las frases del mundo y las relaciones de lectura.
+
+    Raises:
+        ValueError: si el idioma no es «es» ni «en».
+    """
+    _check_language(language, "plantillas")
+    return tomllib.loads(_data_file("mundo", "plantillas.toml", language))
 
 
-def load_documents() -> tuple[Document, ...]:
-    """Lee los documentos nuevos de `data/documentos/documentos.jsonl`, con sus preguntas."""
-    lines = data_path("documentos", "documentos.jsonl").read_text(encoding="utf-8").splitlines()
+def load_documents(language: str = "es") -> tuple[Document, ...]:
+    """Lee los documentos nuevos de `data/documentos/documentos.jsonl`, con sus preguntas.
+
+    Raises:
+        ValueError: si el idioma no es «es» ni «en».
+    """
+    _check_language(language, "documentos")
+    lines = _data_file("documentos", "documentos.jsonl", language).splitlines()
     return tuple(
         Document(
             id=row["id"],
             title=row["title"],
             text=row["text"],
             questions=tuple(
-                Question("documento", q["question"], q["answer"], row["text"])
+                Question("documento", q["question"], q["answer"], row["text"], language)
                 for q in row["questions"]
             ),
+            lang=language,
         )
         for row in map(json.loads, lines)
     )
@@ -132,8 +173,9 @@ def fact_question(country: Country, attribute: str, form: int = 0) -> Question:
     >>> fact_question(load_countries()[0], "capital").text.startswith("¿Cuál es la capital de")
     True
     """
-    template = load_templates()["hechos"][attribute]["preguntas"][form]
-    return Question(attribute, render(template, pais=country.name), getattr(country, attribute))
+    template = load_templates(country.lang)["hechos"][attribute]["preguntas"][form]
+    text, answer = render(template, pais=country.name), getattr(country, attribute)
+    return Question(attribute, text, answer, lang=country.lang)
 
 
 def fact_questions(countries: Sequence[Country], attributes=ATTRIBUTES) -> list[Question]:
@@ -143,13 +185,13 @@ def fact_questions(countries: Sequence[Country], attributes=ATTRIBUTES) -> list[
 
 def completion_questions(countries: Sequence[Country], attributes=ATTRIBUTES) -> list[Question]:
     """Los mismos hechos como frase a medias («La capital de Francia es»), para completar."""
-    facts = load_templates()["hechos"]
+
+    def begun(country: Country, attribute: str) -> str:
+        template = load_templates(country.lang)["hechos"][attribute]["frases"][0]
+        return render(template, pais=country.name, x="").removesuffix(" .")
+
     return [
-        Question(
-            attribute,
-            render(facts[attribute]["frases"][0], pais=c.name, x="").removesuffix(" ."),
-            getattr(c, attribute),
-        )
+        Question(attribute, begun(c, attribute), getattr(c, attribute), lang=c.lang)
         for attribute in attributes
         for c in countries
     ]
@@ -167,13 +209,15 @@ def yes_no_question(
     if not truth:
         valid = [
             other
-            for c in load_countries()
+            for c in load_countries(country.lang)
             if (other := getattr(c, attribute)) != right and other not in country.also_official
         ]
         value = rng.choice(valid)
-    templates = load_templates()["hechos"][attribute]["si_no"]
+    templates = load_templates(country.lang)["hechos"][attribute]["si_no"]
     template = rng.choice(templates) if form is None else templates[form]
-    return Question("sí/no", render(template, pais=country.name, x=value), YES if truth else NO)
+    answer = WORDS[country.lang].yes if truth else WORDS[country.lang].no
+    text = render(template, pais=country.name, x=value)
+    return Question("sí/no", text, answer, lang=country.lang)
 
 
 def yes_no_questions(countries: Sequence[Country], seed: int = 0) -> list[Question]:
@@ -190,6 +234,8 @@ def yes_no_questions(countries: Sequence[Country], seed: int = 0) -> list[Questi
 def question_prompt(question: Question, examples: Sequence[Question] = ()) -> str:
     """El texto que pide la respuesta en la forma en que el minimodelo la aprendió.
 
+    Los rótulos van en el idioma de cada pregunta.
+
     Args:
         question: lo que se pregunta; si lleva contexto, va delante.
         examples: preguntas ya contestadas que van antes (*few-shot*).
@@ -198,5 +244,6 @@ def question_prompt(question: Question, examples: Sequence[Question] = ()) -> st
     'Pregunta: ¿Cuál es la capital de Perú?\\nRespuesta:'
     """
     solved = "".join(f"{question_prompt(e)} {e.answer}.\n" for e in examples)
-    context = f"Contexto: {question.context}\n" if question.context else ""
-    return f"{solved}{context}Pregunta: {question.text}\nRespuesta:"
+    words = WORDS[question.lang]
+    context = f"{words.context}: {question.context}\n" if question.context else ""
+    return f"{solved}{context}{words.question}: {question.text}\n{words.answer}:"

@@ -144,10 +144,12 @@ def test_the_value_asked_about_hardly_gives_the_answer_away(attribute):
 # --- Lectura -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def readings():
+@pytest.fixture(scope="module", params=["es", "en"])
+def readings(request):
     rng = random.Random(11)
-    return [reading.reading_example(rng, 1 + i % 5, reserved=i % 2 == 0) for i in range(EXAMPLES)]
+    return [
+        reading.reading_example(rng, 1 + i % 5, i % 2 == 0, request.param) for i in range(EXAMPLES)
+    ]
 
 
 def test_there_is_one_question_per_sentence_and_its_answer_is_in_the_context(readings):
@@ -162,9 +164,10 @@ def test_there_is_one_question_per_sentence_and_its_answer_is_in_the_context(rea
 
 def test_no_context_answers_the_same_question_in_two_ways(readings):
     # Dos redacciones de una misma relación son la misma pregunta.
+    language = readings[0][1][0].lang
     patterns = {
         re.compile(re.escape(world.render(wording, a="@@")).replace("@@", "(.+)"), re.IGNORECASE): i
-        for i, relation in enumerate(world.load_templates()["lectura"])
+        for i, relation in enumerate(world.load_templates(language)["lectura"])
         for wording in relation["preguntas"]
     }
     for context, questions in readings:

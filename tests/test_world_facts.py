@@ -19,7 +19,7 @@ from course_lib import data_path
 CHECKED_ON = date(2026, 11, 22)  # las monedas de curso legal se preguntan en esta fecha
 HEADER = (
     "code,country_es,capital_es,currency_es,currency_article_es,language_es,continent_es,"
-    "country_en,capital_en,currency_en,language_en,continent_en,also_official_es"
+    "country_en,capital_en,currency_en,language_en,continent_en,also_official_es,also_official_en"
 )
 CONTINENTS = {
     "Europa": ("Europe", {"EU"}),
@@ -142,7 +142,7 @@ def test_rows_are_sorted_by_code_and_nothing_that_identifies_a_country_repeats()
 @by_country
 def test_no_cell_is_empty_or_untidy(row):
     for column, value in row.items():
-        assert value or column == "also_official_es", column
+        assert value or column.startswith("also_official_"), column
         assert value == " ".join(value.split()), column
         assert value == unicodedata.normalize("NFC", value), column
 
@@ -233,6 +233,8 @@ def test_every_other_official_language_of_the_world_is_noted(row):
     official -= ALSO_OFFICIAL_STALE_IN_CLDR.get(code, set())
     expected = sorted(official & vocabulary - {row["language_es"]})
     assert row["also_official_es"] == ";".join(expected)
+    english = {ES.languages[tag]: EN.languages[tag] for tag in EN.languages if tag in ES.languages}
+    assert row["also_official_en"] == ";".join(sorted(english[name] for name in expected))
 
 
 @by_country
