@@ -144,7 +144,8 @@ def prepare_for_chat(tokenizer, model=None):
 
     Args:
         tokenizer: se modifica en su sitio.
-        model: si se da, su tabla de *embeddings* crece para los tokens nuevos.
+        model: si se da, su tabla de *embeddings* crece para los tokens nuevos, y la de salida,
+            si es otra.
 
     Returns:
         El mismo tokenizador.
@@ -156,8 +157,8 @@ def prepare_for_chat(tokenizer, model=None):
         old = model.get_input_embeddings().num_embeddings
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         # Nacen iguales a la media de los demás: ni más probables ni más raros que cualquiera.
-        table = model.get_input_embeddings().weight.data
-        table[old:] = table[:old].mean(0)
+        for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+            table.weight.data[old:] = table.weight.data[:old].mean(0)
         model.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
 

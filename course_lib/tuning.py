@@ -12,15 +12,15 @@ from pathlib import Path
 
 from course_lib.dialogues import to_pairs
 from course_lib.encoding import (
-    BOT,
-    USER,
     Encoded,
     collate,
     encode_conversation,
     pair_messages,
     prepare_for_chat,
 )
+from course_lib.lora import new_token_rows, projections
 from course_lib.task import (
+    Messages,
     encode_text,
     reading_texts,
     replay_texts,
@@ -34,7 +34,7 @@ SEED = 7
 TALK_PAIRS = 300
 REPLAY_TEXTS = 3200
 LORA_RANK = 32
-FULL_RATE, LORA_RATE = 3e-4, 3e-3
+BATCH = 16
 
 
 def chat_examples(
@@ -52,48 +52,85 @@ def chat_examples(
     Los apartados son preguntas sobre cinco países que ni se ajustan ni puntúan. Solo la tarea: con
     su pérdida se decide cuándo parar, y la de las charlas, que sube y baja a saltos, la taparía.
 
+    En una ruta recortada, de cada cosa (charlas, tarea, repaso y apartados) no pasa de su límite.
+
     Args:
         tokenizer: preparado con `prepare_for_chat`.
         talk: parejas de charla corriente.
         replay: textos de repaso; 0 para no repasar.
     """
-    countries, _ = split_countries()
-    pairs = to_pairs(track.load_dialogues("train"))[:talk]
+
+    def tasks(countries) -> list[Messages]:
+        asked = task_conversations(countries, seed=seed)
+        return random.Random(seed).sample(asked, track.cut(len(asked))) if track.limit else asked
+
+    countries, _ = split_countries(language=track.language)
+    replay = track.cut(replay)
+    pairs = to_pairs(track.load_dialogues("train"))[: track.cut(talk)]
     conversations = [pair_messages(pair.user, pair.reply) for pair in pairs]
-    conversations += task_conversations(countries[:-5], seed=seed)
+    conversations += tasks(countries[:-5])
     train = [encode_conversation(tokenizer, messages) for messages in 2 * conversations]
     reading = 3 * replay // 8
-    texts = replay_texts(replay - reading, seed) + reading_texts(reading, seed)
+    texts = replay_texts(replay - reading, seed, track.language)
+    texts += reading_texts(reading, seed, track.language)
     train += [encode_text(tokenizer, text) for text in texts]
     random.Random(seed).shuffle(train)
-    held_out = task_conversations(countries[-5:], seed=seed)
-    return train, [encode_conversation(tokenizer, messages) for messages in held_out]
+    return train, [encode_conversation(tokenizer, messages) for messages in tasks(countries[-5:])]
 
 
-def chat_arguments(folder: Path, rate: float = FULL_RATE, seed: int = SEED):
-    """Los `TrainingArguments` de la receta: se mide mientras se entrena y se guarda lo mejor."""
-    import torch
+def chat_arguments(track: Track, folder: Path, examples: int, lora: bool = False, seed: int = SEED):
+    """Los `TrainingArguments` de la receta: se mide mientras se entrena y se guarda lo mejor.
+
+    Args:
+        examples: cuántos ejemplos hay; con pocos, se mide más a menudo.
+        lora: si se ajusta con LoRA, que pide una tasa mayor.
+    """
     from transformers import TrainingArguments
 
+    every, measured = rhythm(examples)
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
-        per_device_train_batch_size=16,
+        per_device_train_batch_size=BATCH,
         per_device_eval_batch_size=64,
-        learning_rate=rate,
-        warmup_steps=20,
+        learning_rate=track.lora_rate if lora else track.tuning_rate,
+        warmup_steps=every,
         weight_decay=0.01,
         train_sampling_strategy="group_by_length",
         eval_strategy="steps",
-        eval_steps=60,
-        logging_steps=20,
+        eval_steps=measured,
+        logging_steps=every,
         save_strategy="steps",
-        save_steps=60,
+        save_steps=measured,
         save_total_limit=2,
         load_best_model_at_end=True,
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         seed=seed,
+        **half_precision(),
     )
+
+
+def rhythm(examples: int) -> tuple[int, int]:
+    """Cada cuántos pasos se anota y cada cuántos se mide: 20 y 60, o menos si hay pocos.
+
+    >>> rhythm(8000), rhythm(40), rhythm(10)
+    ((20, 60), (1, 3), (1, 1))
+    """
+    steps = -(-examples // BATCH)
+    every = min(20, max(1, steps // 12))
+    return every, min(3 * every, steps)
+
+
+def half_precision() -> dict[str, bool]:
+    """Los 16 bits con que conviene entrenar aquí, como argumento de `TrainingArguments`.
+
+    Sin GPU de NVIDIA, ninguno. A una T4 hay que preguntarle sin contar la emulación: torch dice que
+    admite `bf16`, pero lo imita, y va más despacio que con `fp16`.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    return {"bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16": True}
 
 
 def load_for_chat(track: Track):
@@ -105,8 +142,9 @@ def load_for_chat(track: Track):
 def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
     """El modelo con adaptadores LoRA en todas sus proyecciones, y nada más que entrenar.
 
-    Los marcadores son tokens nuevos, así que sus dos filas de la tabla de *embeddings* también se
-    entrenan: si no, el modelo nunca sabría qué significan.
+    Vale para cualquier modelo causal de transformers, también cuantizado en 4 bits. Si los
+    marcadores son tokens nuevos, sus filas de las tablas se entrenan también: si no, el modelo
+    nunca sabría qué significan.
 
     Args:
         rank: el rango `r` de las dos matrices finas de cada adaptador (Hu et al., 2021,
@@ -114,14 +152,16 @@ def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
     """
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
+    from transformers.pytorch_utils import Conv1D
 
     set_seed(seed)  # los adaptadores nacen al azar
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
-        target_modules=["c_attn", "c_proj", "c_fc"],
-        fan_in_fan_out=True,  # GPT-2 guarda sus matrices traspuestas (Conv1D)
-        trainable_token_indices=tokenizer.convert_tokens_to_ids([USER, BOT]),
+        target_modules=projections(model),
+        # GPT-2 guarda sus matrices traspuestas (Conv1D)
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        trainable_token_indices=new_token_rows(model, tokenizer),
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
@@ -156,7 +196,7 @@ def tune_for_chat(
         warnings.filterwarnings("ignore", ".*save_embedding_layers.*", UserWarning)
         run = fine_tune(
             model,
-            chat_arguments(folder, LORA_RATE if lora else FULL_RATE, seed),
+            chat_arguments(track, folder, len(train), lora, seed),
             Dataset.from_list([vars(e) for e in train]),
             lambda rows: collate(rows, tokenizer.pad_token_id),
             eval_dataset=Dataset.from_list([vars(e) for e in held_out]),
