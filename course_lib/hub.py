@@ -1,13 +1,14 @@
 """Cargar del Hub de Hugging Face: qué se baja, de dónde, y qué hacer cuando no se puede.
 
 Lo que baja y guarda son los cargadores de transformers y datasets, sin tocar. Aquí se comprueba que
-lo bajado es lo publicado y se convierte cada fallo en una frase que dice qué hacer. Nada de lo ya
-descargado se pierde: al repetir, sigue donde estaba.
+lo bajado es lo publicado y se convierte cada fallo en una frase que dice qué hacer. Los archivos ya
+descargados no se pierden: al repetir, solo se baja lo que falta.
 """
 
 import errno
 import hashlib
 import os
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -18,10 +19,11 @@ from pathlib import Path
 from course_lib.dialogues import Dialogue, collect_dialogues
 
 # DailyDialog tal como lo convirtió el propio Hub y, si falla, una copia: el original se reparte con
-# un guion de carga, y datasets 4 ya no los ejecuta. Van el nombre, la revisión y los archivos.
+# un guion de carga, y datasets 4 ya no los ejecuta. Van el nombre y la revisión. Se cargan enteros,
+# que son pocos megas: sin red, datasets solo encuentra en su caché lo que se pidió así.
 DAILY_DIALOG = (
-    ("li2017dailydialog/daily_dialog", "refs/convert/parquet", "default/{part}/*.parquet"),
-    ("OpenRL/daily_dialog", "main", "data/{part}-*.parquet"),
+    ("li2017dailydialog/daily_dialog", "refs/convert/parquet"),
+    ("OpenRL/daily_dialog", "main"),
 )
 PROBE_SECONDS = 5
 
@@ -39,11 +41,10 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
     from datasets import load_dataset
 
     problems = []
-    for name, revision, pattern in DAILY_DIALOG:
+    for name, revision in DAILY_DIALOG:
         try:
             with checked(name):
-                files = {part: pattern.format(part=part)}
-                table = load_dataset(name, revision=revision, data_files=files, split=part)
+                table = load_dataset(name, revision=revision, split=part)
         except (ConnectionError, FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
@@ -69,16 +70,20 @@ def checked(name: str) -> Iterator[None]:
         OSError: si no cabe en el disco.
     """
     local = Path(name).is_dir()
+    # Sin safetensors no se carga, ni se pide a un servicio ajeno que los haga, como transformers.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     with _offline_if(not local and not reachable()):
         try:
             yield
         except Exception as error:  # cada biblioteca falla a su manera: se mira la cadena entera
-            kind, sentence = explain(error, name, local)
+            if not local:
+                refuse_damaged(name, error)
+            kind, sentence = explain(_cause(error, name), name, local)
             if kind is None:
                 raise
             raise kind(sentence) from error
     if not local:
-        discard_damaged(name)
+        refuse_damaged(name)
 
 
 @contextmanager
@@ -109,24 +114,18 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
     names = {cls.__name__ for e in chain for cls in type(e).__mro__}
     said = " ".join(map(str, chain))
     status = next((s for e in chain if (s := _status(e))), None)
-    again = "Lo ya descargado se conserva: al repetir la celda, sigue donde estaba."
+    again = "Los archivos ya bajados se conservan: al repetir la celda, solo se baja lo que falta."
 
     if any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said:
         return OSError, (
             f"No queda sitio en el disco para «{name}»: libera espacio, o lleva la caché a otro "
             f"disco con la variable HF_HOME. {again}"
         )
-    if (
-        names & {"SafetensorError", "ArrowInvalid", "JSONDecodeError"}
-        or "Consistency check" in said
-    ):
-        if local:
-            return ValueError, f"Algún archivo de «{name}» está dañado: vuelve a copiarlo."
-        discard_damaged(name, report=lambda text: None)
-        return ValueError, (
-            f"Lo descargado de «{name}» llegó dañado y se ha borrado: repite la celda para bajar "
-            "solo eso de nuevo."
-        )
+    if "Consistency check" in said:
+        return ConnectionError, f"«{name}» no llegó entero: repite la celda. {again}"
+    if names & {"SafetensorError", "ArrowInvalid", "DatasetGenerationError", "JSONDecodeError"}:
+        mend = "vuelve a copiarlo" if local else "borra su carpeta de la caché y repite la celda"
+        return ValueError, f"Algún archivo de «{name}» está dañado: {mend}."
     if local:
         if isinstance(error, OSError | ValueError):
             return FileNotFoundError, (
@@ -168,9 +167,7 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
             f"y repite la celda, o usa la ruta «mini», que no necesita red. {again}"
         )
     if isinstance(error, OSError | ValueError):
-        return FileNotFoundError, (
-            f"«{name}» no se puede cargar como modelo causal en safetensors: {_first_line(error)}"
-        )
+        return FileNotFoundError, (f"«{name}» no se puede cargar: {_first_line(error)}")
     return None, ""
 
 
@@ -193,14 +190,14 @@ def reachable() -> bool:
     return True
 
 
-def discard_damaged(name: str, report: Callable[[str], None] | None = None) -> None:
-    """Borra de la caché los archivos de `name` que no son los que publicó el Hub.
+def refuse_damaged(name: str, error: Exception | None = None) -> None:
+    """Borra de la caché los archivos de `name` que no son los que publicó el Hub, y lo dice.
 
     En la caché cada archivo se llama como su suma: SHA-256 los grandes y SHA-1 de git los demás.
     (En Windows, sin enlaces simbólicos, los nombres no la llevan y no se puede comprobar).
 
     Raises:
-        ValueError: si había alguno y no se da `report`.
+        ValueError: si había alguno, con `error` como causa.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -213,11 +210,15 @@ def discard_damaged(name: str, report: Callable[[str], None] | None = None) -> N
                 link.unlink()
                 blob.unlink()
                 damaged.append(link.name)
-    if damaged and report is None:
-        raise ValueError(
-            f"De «{name}» llegó dañado {', '.join(damaged)} (no es lo que publica el Hub) y se ha "
-            "borrado: repite la celda para bajarlo de nuevo."
-        )
+    if not damaged:
+        return
+    if "datasets" in sys.modules:  # también la tabla que datasets hizo con ellos
+        tables = Path(sys.modules["datasets"].config.HF_DATASETS_CACHE)
+        shutil.rmtree(tables / name.replace("/", "___"), ignore_errors=True)
+    raise ValueError(
+        f"De «{name}» llegó dañado {', '.join(damaged)} (no es lo que publica el Hub) y se ha "
+        "borrado: repite la celda para bajarlo de nuevo."
+    ) from error
 
 
 _verified: dict[Path, tuple[int, int]] = {}  # lo ya comprobado en este proceso, y cómo era
@@ -241,6 +242,19 @@ def _is_as_published(blob: Path) -> bool:
         return False
     _verified[blob] = version
     return True
+
+
+def _cause(error: Exception, name: str) -> Exception:
+    """Por qué faltan los pesos: si no pudo bajarlos, transformers lo calla y dice que no están."""
+    if "does not appear to have a file named" not in str(error):
+        return error
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "model.safetensors"), timeout=PROBE_SECONDS)
+    except Exception as cause:
+        return cause
+    return error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

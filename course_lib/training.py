@@ -2,7 +2,9 @@
 
 Lo que añade a `Trainer`: una barra que se ve bien en JupyterLab, en Colab y en una terminal, y,
 en cada anotación del registro, la pérdida media de las respuestas, de los marcadores, del texto
-del usuario y del relleno, se cuenten o no en la pérdida que se minimiza.
+del usuario y del relleno, se cuenten o no en la pérdida que se minimiza. También aguanta lo que
+pasa fuera del laboratorio: una sesión que se corta (`checkpoints`), y la memoria o el disco que se
+acaban (`resources`).
 """
 
 import copy
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from course_lib import checkpoints, resources
 from course_lib.encoding import IGNORED, Kind
 
 
@@ -39,10 +42,17 @@ def fine_tune(
     processing_class=None,
     resume: bool = False,
     callbacks: Sequence = (),
+    report: Callable[[str], None] = print,
 ) -> Run:
     """Ajusta `model` con `Trainer` y devuelve el registro con la pérdida partida por clases.
 
     Corre en CPU, CUDA o MPS según lo que encuentre `Trainer`. El modelo se modifica en su sitio.
+
+    Con `resume=True`, un ajuste cortado sigue desde su último punto de control entero y acaba con
+    los mismos pesos que si nada hubiera pasado; si lo guardado es de otro ajuste (cambian los
+    argumentos, los datos o los pesos de partida) o de uno que terminó, empieza de nuevo: se puede
+    pasar siempre. La función de lotes no se compara. Si la memoria se acaba, sigue con lotes más
+    pequeños y el mismo lote efectivo.
 
     Args:
         model: un modelo causal de transformers.
@@ -54,9 +64,12 @@ def fine_tune(
         processing_class: el tokenizador, para que se guarde junto al modelo.
         resume: seguir desde el último punto guardado en `args.output_dir`, si lo hay.
         callbacks: los de `Trainer`, como `EarlyStoppingCallback`.
+        report: a quién se le cuenta, con una frase, desde dónde se sigue o que falta memoria.
 
     Raises:
         ValueError: si los datos no son un `Dataset` o les falta alguna de las cuatro columnas.
+        MemoryError: si no cabe ni un lote de un ejemplo.
+        OSError: si los puntos de control no cabrán en el disco, o si este se llena.
     """
     columns = getattr(train_dataset, "column_names", None)
     if columns is None:
@@ -71,12 +84,12 @@ def fine_tune(
             "codifícalos con course_lib.encoding antes de entrenar."
         )
     import torch
-    from transformers.trainer_utils import get_last_checkpoint
 
     args = copy.copy(args)  # lo que cambia aquí no es cosa de quien llama
     args.remove_unused_columns = False  # si no, Trainer tiraría la columna «kinds»
     args.disable_tqdm = True  # la barra es la nuestra
     args.dataloader_pin_memory = torch.cuda.is_available()  # sin GPU solo daría un aviso
+    args.restore_callback_states_from_checkpoint = True  # también la paciencia de EarlyStopping
 
     def without_first_label(rows: list[dict]) -> dict:
         # Nadie predice el primer token, pero con GPT-2 Trainer lo contaría al promediar.
@@ -85,20 +98,49 @@ def fine_tune(
         return batch
 
     folder = Path(args.output_dir)
-    checkpoint = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    trainer = make_trainer(
-        model=model,
-        args=args,
+    identity = checkpoints.identify(model, args, train_dataset, eval_dataset)
+    scaled = args.fp16 and torch.cuda.is_available()  # con escala de gradientes que recuperar
+    point = checkpoints.last_point(folder, identity, scaled, report) if resume else None
+    stale = checkpoints.stale(folder, identity, point)
+    resources.check_disk(model, args, len(train_dataset), checkpoints.size(folder))
+    (folder / checkpoints.ENDED).unlink(missing_ok=True)
+    rows = {
         # En memoria: leer cada fila de Arrow y volver a convertirla costaría más que usarla.
-        train_dataset=train_dataset.to_list(),
-        eval_dataset=eval_dataset.to_list() if eval_dataset is not None else None,
-        data_collator=without_first_label,
-        processing_class=processing_class,
-        callbacks=list(callbacks),
-    )
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+        "train_dataset": train_dataset.to_list(),
+        "eval_dataset": eval_dataset.to_list() if eval_dataset is not None else None,
+    }
+    start, fresh = resources.initial_weights(model), [copy.copy(callback) for callback in callbacks]
+    while True:
+        trainer = make_trainer(
+            model=model,
+            args=checkpoints.finished(args) if point and point.ended else args,
+            data_collator=without_first_label,
+            processing_class=processing_class,
+            callbacks=[checkpoints.owner_callback(identity), *callbacks],
+            **rows,
+        )
+        trainer.stale = stale
+        try:
+            result = trainer.train(resume_from_checkpoint=str(point.path) if point else None)
+            break
+        except Exception as error:
+            if resources.is_disk_full(error):
+                raise OSError(checkpoints.after_full_disk(folder, identity)) from error
+            if not resources.is_out_of_memory(error):
+                raise
+            args, sentence = resources.with_smaller_batch(args, model.training)
+            report(sentence)
+        # Fuera del `except`, donde el error ya no retiene los tensores del intento fallido.
+        model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        del trainer
+        model.zero_grad(set_to_none=True)
+        resources.free_memory()
+        resources.restore(model, start)
+        callbacks = [copy.copy(callback) for callback in fresh]  # sin lo contado hasta ahora
+        point = checkpoints.last_point(folder, identity, scaled, report, stale)
     # Con fp16 o bf16, Trainer deja el modelo envuelto en otra aritmética: se devuelve desnudo.
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    checkpoints.mark_ended(folder, identity)
     return Run(model, trainer, trainer.state.log_history, result.metrics["train_runtime"])
 
 
@@ -140,6 +182,10 @@ def make_trainer(**kwargs):
                 self.by_kind.zero_()
             super().log(logs, *args, **kwargs)
 
+        def _save_checkpoint(self, *args, **kwargs):
+            checkpoints.clear(self.stale)
+            super()._save_checkpoint(*args, **kwargs)
+
     class Bar(TrainerCallback):
         """Una barra con el paso y la última pérdida."""
 
@@ -163,7 +209,11 @@ def make_trainer(**kwargs):
             self.bar.close()
 
     trainer = SplitLossTrainer(**kwargs)
+    # Al seguir un ajuste cortado vuelven a cero, como la pérdida de Trainer: la primera anotación
+    # promedia solo los pasos dados desde entonces. Si save_steps es múltiplo de logging_steps, son
+    # los mismos que sin el corte.
     trainer.by_kind = torch.zeros(2, len(Kind), dtype=torch.float64)
+    trainer.stale = []
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bar())

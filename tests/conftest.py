@@ -6,6 +6,12 @@ raíz, que vale también para los cuadernos.
 
 import copy
 import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -108,3 +114,77 @@ def refusal(capsys):
         return said
 
     return refuse
+
+
+@dataclass
+class HubUser:
+    """Quien carga del Hub de las pruebas: otro proceso, con su caché vacía.
+
+    `server` es el `LoopbackHub`; `cache`, la carpeta de su `HF_HOME`; `env`, su entorno.
+    """
+
+    server: "LoopbackHub"  # noqa: F821
+    cache: Path
+    env: dict[str, str]
+
+    def python(self, code: str, timeout: float = 240, **env) -> subprocess.CompletedProcess:
+        """Ejecuta `code` en otro proceso, con `env` además de su entorno."""
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self.env | env,
+            cwd=Path(__file__).parents[1],
+        )
+
+
+@pytest.fixture(scope="session")
+def _hub_server(tmp_path_factory, shared_data):
+    from hub_content import publish_course
+    from loopback_hub import LoopbackHub
+
+    folder = tmp_path_factory.mktemp("hub")
+    server = LoopbackHub()
+    publish_course(server, folder, shared_data)
+    yield server
+    server.close()
+    shutil.rmtree(folder)  # son cientos de megas, y pytest guarda las de tres días
+
+
+@pytest.fixture(scope="session")
+def hub_env() -> Callable[[str, Path], dict[str, str]]:
+    """Una función que da el entorno de un proceso que carga de ese Hub con esa caché."""
+
+    def make(url: str, cache: Path) -> dict[str, str]:
+        foreign = ("HF_", "HUGGING", "TRANSFORMERS_", "http_", "https_", "all_", "no_")
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.lower().startswith(tuple(prefix.lower() for prefix in foreign))
+        }
+        return own | {
+            "HF_ENDPOINT": url,
+            "HF_HOME": str(cache),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",  # así se baja por HTTP, como hace este Hub
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            "NO_PROXY": "*",
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+
+    return make
+
+
+@pytest.fixture
+def hub(_hub_server, hub_env, tmp_path) -> Iterator[HubUser]:
+    """El Hub de las pruebas, sin fallos, y un usuario suyo con la caché vacía."""
+    _hub_server.clear()
+    cache = tmp_path / "hf"
+    yield HubUser(_hub_server, cache, hub_env(_hub_server.url, cache))
+    _hub_server.clear()
+    shutil.rmtree(cache, ignore_errors=True)

@@ -1,5 +1,6 @@
 """La receta original: la lección 04 y la biblioteca dicen lo mismo, y el registro es coherente."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def test_lesson_04_trains_with_the_arguments_of_the_library(tmp_path, monkeypatc
     track = get_track()
     names = {
         "track": track,
+        "every": max(1, original.total_steps(track) // 18),
         "torch": torch,
         "TrainingArguments": TrainingArguments,
         "SEED": original.SEED,
@@ -38,6 +40,18 @@ def test_lesson_04_trains_with_the_arguments_of_the_library(tmp_path, monkeypatc
 def test_the_values_that_do_not_depend_on_size_are_the_original_lesson_s():
     track = get_track("mini")
     assert (track.epochs, track.warmup_steps, track.weight_decay) == (3, 100, 0.01)
+
+
+def test_a_run_is_logged_about_twenty_times_however_short_it_is():
+    track = get_track("mini")
+
+    def steps(**changes) -> tuple[int, int]:
+        args = original.original_arguments(dataclasses.replace(track, **changes), Path("nada"))
+        return args.logging_steps, args.save_steps
+
+    assert steps() == (20, 100)  # los de la receta con que se hicieron las tablas guardadas
+    assert steps(train_dialogues=2, batch_size=32) == (1, 5)
+    assert steps(epochs=30) == (205, 1025)  # 3.690 pasos
 
 
 def test_the_record_adds_up():
@@ -59,9 +73,37 @@ def test_about_70_percent_of_the_padded_positions_are_padding():
     assert cut < 0.01
 
 
-def test_a_saved_model_of_another_recipe_is_not_reused(tmp_path):
+def test_cut_in_the_middle_it_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch, capsys):
     import dataclasses
 
+    import torch
+
+    track = dataclasses.replace(get_track("mini"), train_dialogues=8, epochs=2)
+    steps = original.total_steps(track)
+    straight, *_ = original.original_model(track, tmp_path / "seguido")
+    calls, collate = 0, original.collate
+
+    def cut(rows, pad_token_id):
+        nonlocal calls
+        calls += 1
+        if calls == steps - 1:
+            raise KeyboardInterrupt
+        return collate(rows, pad_token_id)
+
+    monkeypatch.setattr(original, "collate", cut)
+    with pytest.raises(KeyboardInterrupt):
+        original.original_model(track, tmp_path / "cortado")
+    capsys.readouterr()
+    resumed, *_ = original.original_model(track, tmp_path / "cortado")
+    assert "Sigo desde el paso" in capsys.readouterr().out
+    pairs = zip(straight.parameters(), resumed.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    again, *_ = original.original_model(track, tmp_path / "cortado")  # ya está guardado
+    assert capsys.readouterr().out == ""
+    assert torch.equal(again.lm_head.weight, resumed.lm_head.weight)
+
+
+def test_a_saved_model_of_another_recipe_is_not_reused(tmp_path):
     track = get_track("mini")
 
     def recipe(**changes):

@@ -1,0 +1,269 @@
+"""Seguir un ajuste cortado: muerto de verdad, a medio escribir, de otra receta o ya acabado."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import TrainingArguments
+
+from course_lib import checkpoints
+from course_lib.encoding import collate, encode_conversation, pair_messages, prepare_for_chat
+from course_lib.training import fine_tune
+
+ROOT = Path(__file__).resolve().parents[1]
+PAIRS = [
+    ("Hola, ¿qué tal?", "Muy bien, gracias, ¿y tú?"),
+    ("¿Y la niña?", "En el jardín."),
+    ("a", "b"),
+    ("¿Vamos al cine?", "Mañana iremos con Óscar y Ángela."),
+]
+
+
+@pytest.fixture
+def tune(tokenizer, make_model, tmp_path):
+    """`fine_tune` con un modelo diminuto: cuatro ejemplos, seis pasos y un punto cada dos.
+
+    Con `cut`, se corta como con Ctrl-C al pedir ese lote. Devuelve el ajuste (o `None`) y lo dicho.
+    """
+    prepare_for_chat(tokenizer)
+    rows = [vars(encode_conversation(tokenizer, pair_messages(*pair))) for pair in PAIRS]
+
+    def run(folder="ajuste", cut=None, resume=True, model=None, rows=rows, **changes):
+        calls, said = 0, []
+
+        def batches(chosen):
+            nonlocal calls
+            calls += 1
+            if calls == cut:
+                raise KeyboardInterrupt
+            return collate(chosen, tokenizer.pad_token_id)
+
+        values = {
+            "max_steps": 6,
+            "per_device_train_batch_size": 2,
+            "learning_rate": 1e-2,
+            "logging_steps": 1,
+            "save_strategy": "steps",
+            "save_steps": 2,
+            "use_cpu": True,
+        }
+        args = TrainingArguments(output_dir=str(tmp_path / folder), **(values | changes))
+        data = Dataset.from_list(rows)
+        try:
+            done = fine_tune(
+                model or make_model(), args, data, batches, resume=resume, report=said.append
+            )
+        except KeyboardInterrupt:
+            assert calls == cut
+            done = None
+        return done, said
+
+    run.rows = rows
+    return run
+
+
+def same(one, other):
+    pairs = zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def losses(run):
+    names = ("step", "loss", "loss_reply", "loss_marker")
+    return [[row[name] for name in names] for row in run.log if "loss" in row]
+
+
+def steps(folder):
+    return sorted(checkpoints.step_of(path) for path in checkpoints.points(folder))
+
+
+# --- Muerto de verdad ----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="la herramienta necesita os.fork")
+def test_killed_at_random_and_resumed_the_mini_model_ends_bit_for_bit_the_same():
+    tool = [sys.executable, str(ROOT / "herramientas" / "reanudar.py"), "--veces", "3"]
+    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
+    done = subprocess.run(
+        tool, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    print(done.stdout, done.stderr[-2000:])
+    assert done.stdout.endswith("\n3 de 3\n") and done.returncode == 0
+    assert "muerto al guardar" in done.stdout and "No uso" in done.stdout
+
+
+# --- A medio escribir ----------------------------------------------------------------------------
+
+
+def test_a_checkpoint_with_any_piece_missing_or_cut_is_recognised(tune, tmp_path):
+    tune(cut=6)
+    whole = tmp_path / "ajuste" / "checkpoint-4"
+    assert checkpoints.cut_piece(whole) is None
+    assert checkpoints.cut_piece(whole, scaled=True) == "scaler.pt"
+    pieces = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for name in (*pieces, "trainer_state.json"):
+        size = (whole / name).stat().st_size
+        for kept in (None, 0, size // 2, size - 2):
+            broken = tmp_path / "roto"
+            shutil.copytree(whole, broken)
+            if kept is None:
+                (broken / name).unlink()
+            else:
+                os.truncate(broken / name, kept)
+            assert checkpoints.cut_piece(broken) == name
+            shutil.rmtree(broken)
+
+
+def test_zeros_in_the_middle_of_the_optimizer_are_recognised(tune, tmp_path):
+    tune(cut=6)
+    path = tmp_path / "ajuste" / "checkpoint-4"
+    with open(path / "optimizer.pt", "r+b") as file:
+        file.seek((path / "optimizer.pt").stat().st_size // 2)
+        file.write(bytes(512))
+    assert checkpoints.cut_piece(path) == "optimizer.pt"
+
+
+def test_a_cut_checkpoint_is_skipped_aloud_and_the_one_before_continues(tune, tmp_path):
+    straight, _ = tune("seguido")
+    tune(cut=6)
+    os.truncate(tmp_path / "ajuste" / "checkpoint-4" / "optimizer.pt", 1000)
+    resumed, said = tune()
+    assert len(said) == 2
+    assert said[0].startswith("No uso ") and "checkpoint-4: le falta optimizer.pt" in said[0]
+    assert said[1].startswith("Sigo desde el paso 2 de 6, guardado en ")
+    assert same(straight, resumed) and losses(straight) == losses(resumed)
+    assert checkpoints.cut_piece(tmp_path / "ajuste" / "checkpoint-4") is None
+
+
+def test_with_every_checkpoint_cut_it_starts_anew(tune, tmp_path):
+    straight, _ = tune("seguido")
+    tune(cut=6)
+    for path in checkpoints.points(tmp_path / "ajuste"):
+        (path / "trainer_state.json").unlink()
+    resumed, said = tune()
+    assert [sentence.split()[0] for sentence in said] == ["No", "No"]
+    assert same(straight, resumed)
+
+
+# --- De otro ajuste, o acabado -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["los argumentos", "los datos", "los pesos de partida"])
+def test_another_trainings_checkpoints_are_not_used_and_go_at_the_first_save(
+    tune, make_model, tmp_path, what
+):
+    changes = {}
+    if what == "los argumentos":
+        changes["learning_rate"] = 9e-3
+    elif what == "los datos":
+        changes["rows"] = [*tune.rows[:3], tune.rows[3] | {"labels": tune.rows[3]["input_ids"]}]
+    tune(cut=6)
+    model, fresh = make_model(), make_model()
+    if what == "los pesos de partida":
+        with torch.no_grad():
+            model.lm_head.weight[5] += 1e-3
+            fresh.lm_head.weight[5] += 1e-3
+    clean, _ = tune("limpio", model=fresh, **changes)
+    done, said = tune(model=model, **changes)
+    (sentence,) = said
+    assert sentence.startswith("Empiezo de nuevo") and f"(cambian {what})" in sentence
+    assert same(clean, done) and losses(clean) == losses(done)
+    assert steps(tmp_path / "ajuste") == [2, 4, 6]
+
+
+def test_another_trainings_checkpoints_survive_until_the_first_save(tune, tmp_path):
+    tune(cut=6)
+    tune(cut=2, learning_rate=9e-3)
+    _, said = tune()
+    assert said[0].startswith("Sigo desde el paso 4 de 6")
+
+
+def test_what_does_not_change_the_weights_does_not_prevent_resuming(tune):
+    tune(cut=6)
+    done, said = tune(
+        logging_steps=3,
+        save_total_limit=1,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=2,
+    )
+    assert said[0].startswith("Sigo desde el paso 4 de 6")
+    assert done.trainer.state.global_step == 6
+
+
+def test_a_finished_training_is_done_again_without_a_word(tune, tmp_path):
+    tune()
+    done, said = tune(cut=9)  # cuatro ejemplos de dos en dos, seis pasos: seis lotes
+    assert said == [] and [row[0] for row in losses(done)] == [1, 2, 3, 4, 5, 6]
+    assert done.trainer.state.global_step == 6
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_cut_after_its_last_save_it_takes_no_further_step(tune, tmp_path, limit):
+    changes = {"max_steps": 5, "save_total_limit": limit}  # a mitad de la tercera época
+    straight, _ = tune(**changes)
+    (tmp_path / "ajuste" / checkpoints.ENDED).unlink()  # como si no hubiera llegado a escribirse
+    resumed, said = tune(cut=1, **changes)  # pedir un solo lote ya sería un error
+    assert said[0].startswith("Sigo desde el paso 5 de 5")
+    assert same(straight, resumed) and losses(straight) == losses(resumed)
+
+
+def test_stopped_early_and_cut_it_stays_stopped_with_the_best_weights(
+    tune, tokenizer, make_model, tmp_path
+):
+    from transformers import EarlyStoppingCallback
+
+    def run():
+        args = TrainingArguments(
+            output_dir=str(tmp_path / "parado"),
+            max_steps=40,
+            learning_rate=0.5,  # tanta que empeora enseguida
+            eval_strategy="steps",
+            save_strategy="steps",
+            eval_steps=1,
+            save_steps=1,
+            save_total_limit=2,
+            load_best_model_at_end=True,
+            use_cpu=True,
+        )
+        data, said = Dataset.from_list(tune.rows), []
+        batches = partial(collate, pad_token_id=tokenizer.pad_token_id)
+        stopper = EarlyStoppingCallback(early_stopping_patience=2)
+        done = fine_tune(
+            make_model(), args, data, batches, data, None, True, [stopper], said.append
+        )
+        return done, said
+
+    straight, _ = run()
+    last = straight.trainer.state.global_step
+    assert last < 40 and straight.trainer.state.best_global_step == last - 2
+    (tmp_path / "parado" / checkpoints.ENDED).unlink()
+    resumed, said = run()
+    assert said[0].startswith(f"Sigo desde el paso {last} de 40")
+    assert resumed.trainer.state.global_step == last and same(straight, resumed)
+
+
+# --- El registro ---------------------------------------------------------------------------------
+
+
+def test_the_first_entry_after_resuming_averages_only_what_came_since(tune):
+    every, _ = tune("cada")
+    tune(logging_steps=3, cut=6)  # se corta en el paso 6, con el 4 guardado
+    resumed, _ = tune(logging_steps=3)
+    first, last = losses(resumed)
+    assert (first[0], last[0]) == (3, 6)
+    _, loss, reply, _ = zip(*losses(every)[4:])
+    assert last[1] == pytest.approx(sum(loss) / 2, abs=1e-3)
+    assert min(reply) < last[2] < max(reply)
+
+
+def test_copied_fields_of_a_point_say_where_it_is(tune, tmp_path):
+    tune(cut=6)
+    state = checkpoints.read_json(tmp_path / "ajuste" / "checkpoint-4" / "trainer_state.json")
+    point = checkpoints.last_point(tmp_path / "ajuste", checkpoints.owner_of(state))
+    assert dataclasses.astuple(point) == (tmp_path / "ajuste" / "checkpoint-4", 4, 6, False)
