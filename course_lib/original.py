@@ -11,7 +11,7 @@ from pathlib import Path
 
 from course_lib import __version__, data_path, output_path
 from course_lib.dialogue_stats import describe_dialogues
-from course_lib.dialogues import Dialogue, to_pairs
+from course_lib.dialogues import Dialogue, Pair, to_pairs
 from course_lib.encoding import Kind, collate, encode_original
 from course_lib.tracks import Track, device
 from course_lib.training import Run, fine_tune, set_seed
@@ -24,6 +24,16 @@ def original_record() -> dict:
     return json.loads(data_path("registro", "original.json").read_text(encoding="utf-8"))
 
 
+def training_pairs(track: Track) -> list[Pair]:
+    """Las parejas de las charlas con que entrena la receta original."""
+    return to_pairs(track.load_dialogues("train")[: track.train_dialogues])
+
+
+def total_steps(track: Track) -> int:
+    """Los pasos de la receta original: cada uno, un lote; el último de cada época, a medias."""
+    return -(-len(training_pairs(track)) // track.batch_size) * track.epochs
+
+
 def original_dataset(track: Track, tokenizer):
     """Las parejas de la ruta con la codificación original, en un `Dataset`.
 
@@ -33,17 +43,24 @@ def original_dataset(track: Track, tokenizer):
     from datasets import Dataset
 
     tokenizer.pad_token = tokenizer.eos_token
-    pairs = to_pairs(track.load_dialogues("train")[: track.train_dialogues])
     return Dataset.from_list(
-        [vars(encode_original(tokenizer, p.user, p.reply, track.max_length)) for p in pairs]
+        [
+            vars(encode_original(tokenizer, pair.user, pair.reply, track.max_length))
+            for pair in training_pairs(track)
+        ]
     )
 
 
 def original_arguments(track: Track, folder: Path):
-    """Los `TrainingArguments` originales que aún existen, con los números de la ruta."""
+    """Los `TrainingArguments` originales que aún existen, con los números de la ruta.
+
+    Se anota unas veinte veces, o cada cien pasos, como la original, si el recorrido es largo; y se
+    guarda cada cinco anotaciones.
+    """
     import torch
     from transformers import TrainingArguments
 
+    every = max(1, min(100, total_steps(track) // 18))
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=track.epochs,
@@ -51,8 +68,8 @@ def original_arguments(track: Track, folder: Path):
         learning_rate=track.learning_rate,
         warmup_steps=track.warmup_steps,
         weight_decay=track.weight_decay,
-        logging_steps=20,
-        save_steps=100,
+        logging_steps=every,
+        save_steps=5 * every,
         save_total_limit=2,
         fp16=torch.cuda.is_available(),
         seed=SEED,
@@ -62,7 +79,8 @@ def original_arguments(track: Track, folder: Path):
 def original_model(track: Track, folder: Path | None = None):
     """El modelo que sale de la receta original: el ya guardado en `folder` o, si no, uno nuevo.
 
-    Lo guardado solo vale si salió de esta misma ruta y de los mismos pesos de partida.
+    Lo guardado solo vale si salió de esta misma ruta y de los mismos pesos de partida. Un
+    ajuste que se cortó sigue desde su último punto de control.
 
     Returns:
         `(modelo, tokenizador, segundos)`: los segundos son los que costó ajustarlo.
@@ -80,7 +98,9 @@ def original_model(track: Track, folder: Path | None = None):
     set_seed(SEED)
     model, tokenizer = track.load_model(), track.load_tokenizer()
     data = original_dataset(track, tokenizer)
-    run = fine_tune(model, args, data, lambda rows: collate(rows, tokenizer.pad_token_id))
+    run = fine_tune(
+        model, args, data, lambda rows: collate(rows, tokenizer.pad_token_id), resume=True
+    )
     save_original(track, run, tokenizer, folder)
     return run.model.eval(), tokenizer, run.seconds
 
