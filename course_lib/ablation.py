@@ -11,15 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from course_lib import experiments, output_path
-from course_lib.autopsy import (
-    Condition,
-    data_fingerprint,
-    full_budget,
-    prepare,
-    train,
-    training_pairs,
-)
+from course_lib.autopsy import Condition, data_fingerprint, prepare, train
 from course_lib.autopsy_measures import build_exam, measure
+from course_lib.original import total_steps, training_pairs
 from course_lib.tracks import get_track
 
 CONDITIONS = (
@@ -170,7 +164,7 @@ def run_ablation(
     budget = {
         "ruta": track.name,
         "charlas": track.train_dialogues,
-        "pasos": steps or full_budget(track),
+        "pasos": steps or total_steps(track),
         "lote": track.batch_size,
         "tasa": track.learning_rate,
         "preguntas": questions,
@@ -195,7 +189,8 @@ def measure_once(
     track_name: str, settings: dict, seed: int | None, steps: int, questions: int
 ) -> dict:
     """Una corrida entera, en números que caben en JSON; sin semilla, el modelo de partida."""
-    track, condition, exam = get_track(track_name), Condition(**settings), build_exam(questions)
+    track, condition = get_track(track_name), Condition(**settings)
+    exam = build_exam(questions, track.language)
     start = time.perf_counter()
     if seed is None:
         model, tokenizer = prepare(track, condition)

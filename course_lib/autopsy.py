@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import task
-from course_lib.dialogues import Pair, to_pairs
+from course_lib.dialogues import Pair
 from course_lib.encoding import (
     IGNORED,
     Encoded,
@@ -22,7 +22,7 @@ from course_lib.encoding import (
     pair_messages,
     prepare_for_chat,
 )
-from course_lib.original import original_arguments
+from course_lib.original import original_arguments, training_pairs
 from course_lib.tracks import Track
 from course_lib.training import Run, fine_tune, set_seed
 
@@ -87,30 +87,22 @@ def encode(tokenizer, pair: Pair, condition: Condition, max_length: int) -> Enco
     return Encoded(ids, mask, labels, kinds)
 
 
-def training_pairs(track: Track) -> list[Pair]:
-    """Las parejas de las charlas con que entrena la receta original."""
-    return to_pairs(track.load_dialogues("train")[: track.train_dialogues])
-
-
-def task_pairs() -> list[Pair]:
+def task_pairs(language: str = "es") -> list[Pair]:
     """Preguntas y respuestas sobre la mitad de los países, casi tantas como parejas de charla."""
-    conversations = task.task_conversations(task.split_countries()[0], yes_no=2)
+    countries, _ = task.split_countries(language=language)
+    conversations = task.task_conversations(countries, yes_no=2)
     return [Pair(ask["content"], answer["content"], -1) for ask, answer in conversations]
 
 
 def data_fingerprint(track: Track) -> str:
     """La huella de todo lo que entra en algún ajuste: si cambia, lo guardado ya no vale."""
     talk = [(pair.user, pair.reply) for pair in training_pairs(track)]
-    new = [(pair.user, pair.reply) for pair in task_pairs()]
-    return hashlib.sha256(repr((talk, new, task.replay_texts(100))).encode()).hexdigest()
+    new = [(pair.user, pair.reply) for pair in task_pairs(track.language)]
+    replay = task.replay_texts(100, language=track.language)
+    return hashlib.sha256(repr((talk, new, replay)).encode()).hexdigest()
 
 
 # --- Entrenar ------------------------------------------------------------------------------------
-
-
-def full_budget(track: Track) -> int:
-    """Los pasos de la receta original: los mismos para todas las condiciones que no digan otra."""
-    return -(-len(training_pairs(track)) // track.batch_size) * track.epochs
 
 
 def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Run, object, list]:
@@ -132,10 +124,10 @@ def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Ru
     cut = round(len(pairs) * condition.held_out_pairs)
     held, pairs = pairs[:cut], pairs[cut:]
     if "tarea" in condition.data:
-        pairs = pairs + task_pairs()
+        pairs = pairs + task_pairs(track.language)
     rows = [encode(tokenizer, pair, condition, track.max_length) for pair in pairs]
     if "repaso" in condition.data:
-        texts = task.replay_texts(len(training_pairs(track)), seed)
+        texts = task.replay_texts(len(training_pairs(track)), seed, track.language)
         rows += [task.encode_text(tokenizer, text) for text in texts]
 
     data = Dataset.from_list([vars(row) for row in rows])
@@ -143,6 +135,6 @@ def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Ru
         args = original_arguments(track, Path(folder))
         args.seed, args.save_strategy = seed, "no"
         args.learning_rate *= condition.rate
-        args.max_steps = round(steps * condition.budget)
+        args.max_steps = max(1, round(steps * condition.budget))
         run = fine_tune(model, args, data, lambda batch: collate(batch, tokenizer.pad_token_id))
     return run, tokenizer, held

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 
 from course_lib import evaluation, task, world
@@ -22,19 +22,22 @@ from course_lib.generation import first_turn, generate
 from course_lib.tracks import Track
 from course_lib.world import Question
 
-GREETING = pair_messages("Hola, ¿qué tal?", "Muy bien, gracias.")
+GREETINGS = {
+    "es": pair_messages("Hola, ¿qué tal?", "Muy bien, gracias."),
+    "en": pair_messages("Hello, how are you?", "Fine, thank you."),
+}
 
 
-def build_exam(n: int = 200) -> Exam:
+def build_exam(n: int = 200, language: str = "es") -> Exam:
     """El examen de la ablación: solo con los países que ninguna condición usa para ajustar.
 
     Así las condiciones con datos de la tarea y las demás contestan a lo mismo, y lo que se mide es
     si la forma aprendida con unos países vale para los otros.
     """
-    whole = evaluation.build_exam(n)
-    countries = task.split_countries()[1]
-    yes_no = world.yes_no_questions(countries)
-    sides = [[q for q in yes_no if q.answer == side] for side in (world.YES, world.NO)]
+    whole = evaluation.build_exam(n, language=language)
+    countries = task.split_countries(language=language)[1]
+    yes_no, words = world.yes_no_questions(countries), world.WORDS[language]
+    sides = [[q for q in yes_no if q.answer == side] for side in (words.yes, words.no)]
     rng = random.Random(0)
     return Exam(
         facts=rng.sample(world.fact_questions(countries), n),
@@ -50,9 +53,9 @@ def spaced_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
     return tokenizer.encode(" ".join([*turns, BOT]))
 
 
-def after_greeting(prompt: Callable) -> Callable:
+def after_greeting(prompt: Callable, language: str = "es") -> Callable:
     """La misma petición, tras un intercambio de saludos: una pregunta con historia."""
-    return lambda tokenizer, messages: prompt(tokenizer, [*GREETING, *messages])
+    return lambda tokenizer, messages: prompt(tokenizer, [*GREETINGS[language], *messages])
 
 
 def sampling(model):
@@ -77,6 +80,9 @@ def measure(
     def facts(answers: list[str]) -> Measure:
         return evaluation.accuracy(answers, exam.facts)
 
+    def with_history(prompt) -> Measure:
+        return facts(chat(exam.facts, after_greeting(prompt, track.language)))
+
     asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in exam.facts]
     raw = generate(model, tokenizer, asked, max_new_tokens=40)
     yes_no = chat(exam.yes_no)
@@ -88,12 +94,12 @@ def measure(
         "dice_si": evaluation.yes_share(yes_no),
         "lee": evaluation.accuracy(directly(exam.reading), exam.reading),
         "para": evaluation.proportion([stops(text, tokenizer, 40) for text in raw]),
-        "historia": facts(chat(exam.facts, after_greeting(prompt))),
+        "historia": with_history(prompt),
         "conversa": reply_loss(track, condition, model, tokenizer, "test"),
     }
     views = {"habitual": usual}
     if not condition.course_code:
-        views["igual"] = {"historia": facts(chat(exam.facts, after_greeting(spaced_prompt)))}
+        views["igual"] = {"historia": with_history(spaced_prompt)}
     if condition.name == "original":
         drawn = chat(exam.yes_no, model=sampling(model))
         views["azar"] = {
@@ -114,9 +120,10 @@ def stops(text: str, tokenizer, max_new_tokens: int) -> bool:
 
 def reply_loss(track: Track, condition: Condition, model, tokenizer, part: str) -> Measure:
     """Pérdida por token de respuesta en 60 diálogos no vistos: de otras escenas («test») o de las
-    mismas («train», los que siguen a los de entrenar)."""
-    first = track.train_dialogues if part == "train" else 0
-    pairs = to_pairs(track.load_dialogues(part)[first : first + 60])
+    mismas («train», los que siguen a los de entrenar; si no sobra ninguno, los de validación)."""
+    dialogues = track.load_dialogues(part)[track.train_dialogues if part == "train" else 0 :]
+    dialogues = dialogues or track.load_dialogues("validation")
+    pairs = to_pairs(dialogues[: track.cut(60)])
     return pairs_loss(track, condition, model, tokenizer, pairs)
 
 
@@ -130,6 +137,25 @@ def pairs_loss(
     groups = [pair.dialogue for pair in pairs]
     pad = tokenizer.pad_token_id
     return evaluation.talk_loss(model, encoded, groups, pad, kinds=(Kind.REPLY,))
+
+
+def contributions(row: Mapping, shares: Mapping[Kind, float]) -> dict[Kind, float]:
+    """Lo que cada clase de token aporta a la pérdida de una anotación: suman la pérdida.
+
+    Args:
+        row: una anotación de `fine_tune`; si a sus pasos no les tocó ningún token de una clase, no
+            la trae, y su aportación es 0.
+        shares: qué parte de los tokens que cuentan es de cada clase; suman 1.
+
+    >>> row = {"loss": 2.0, "loss_reply": 4.0, "loss_padding": 0.0}
+    >>> contributions(row, {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0})
+    {<Kind.REPLY: 2>: 2.0, <Kind.PADDING: 4>: 0.0}
+    """
+    return {
+        kind: share * row.get(f"loss_{kind.name.lower()}", 0.0)
+        for kind, share in shares.items()
+        if share
+    }
 
 
 def first_words(model, tokenizer, prompts: Sequence[list[int]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from course_lib.autopsy_measures import contributions
 from course_lib.encoding import Kind
 from course_lib.plots import COLORS, NAMES, new_axes
 
@@ -18,10 +19,11 @@ def loss_contributions(log: Sequence[dict], shares: Mapping[Kind, float], title:
     figure, axes = new_axes(title, "paso de entrenamiento", "aportación a la pérdida (nats)")
     rows = [row for row in log if "loss" in row]
     steps = [row["step"] for row in rows]
-    kinds = [kind for kind in shares if shares[kind]]
+    parts = [contributions(row, shares) for row in rows]
+    kinds = list(parts[0])
     layers = axes.stackplot(
         steps,
-        [[shares[kind] * row[f"loss_{kind.name.lower()}"] for row in rows] for kind in kinds],
+        [[part[kind] for part in parts] for kind in kinds],
         labels=[f"{NAMES[kind]} ({100 * shares[kind]:.0f}% de los tokens)" for kind in kinds],
         colors=[COLORS[kind] for kind in kinds],
     )

@@ -78,7 +78,7 @@ def injection_rung(material: str, seed: int) -> dict:
             output_dir=folder,
             max_steps=INJECTION_STEPS,
             per_device_train_batch_size=INJECTION_BATCH,
-            learning_rate=tuning.FULL_RATE,
+            learning_rate=track.tuning_rate,
             warmup_steps=20,
             weight_decay=0.01,
             logging_steps=100,

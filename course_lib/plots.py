@@ -8,6 +8,7 @@ import html
 from collections.abc import Sequence
 
 from course_lib.encoding import Encoded, Kind
+from course_lib.tracks import Track
 
 COLORS = {
     Kind.MARKER: "#E69F00",
@@ -56,6 +57,16 @@ def new_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     return figure, axes
+
+
+def finding(track: Track, text: str) -> str:
+    """El hallazgo de una figura hecha en vivo: lo que se vio en `mini`, y en otra ruta, por ver.
+
+    >>> from course_lib.tracks import get_track
+    >>> finding(get_track("mini"), "La pérdida cae.")
+    'La pérdida cae.'
+    """
+    return text if track.name == "mini" else f"¿Como en «mini»? {text}"
 
 
 def show(figure, alt: str) -> None:

@@ -19,7 +19,7 @@ from course_lib.ablation import CONDITIONS, condition
 from course_lib.ablation_table import MEASURES, Summary, format_ablation, summarize
 from course_lib.autopsy import Condition, encode
 from course_lib.cli import main
-from course_lib.dialogues import Pair, read_dialogues
+from course_lib.dialogues import Pair, read_dialogues, to_pairs
 from course_lib.encoding import IGNORED, Kind, chat_prompt, original_prompt, prepare_for_chat
 from course_lib.evaluation import wilson
 from course_lib.tracks import get_track
@@ -131,6 +131,33 @@ def test_the_exam_never_asks_about_a_country_of_the_training_data():
     assert sum(q.answer == world.YES for q in exam.yes_no) == 100
 
 
+def test_in_english_everything_it_asks_and_teaches_is_in_english():
+    taught = autopsy.task_pairs("en")
+    exam = autopsy_measures.build_exam(20, "en")
+    texts = [q.text for q in [*exam.facts, *exam.yes_no, *exam.reading]]
+    texts += [pair.user for pair in taught]
+    texts += [m["content"] for m in autopsy_measures.GREETINGS["en"]]
+    assert not any("¿" in text for text in texts)
+    assert sum(q.answer == "yes" for q in exam.yes_no) == 10
+    assert len(taught) == len(autopsy.task_pairs())
+
+
+def test_without_dialogues_left_to_train_the_loss_is_of_the_validation_ones(monkeypatch):
+    track = get_track("mini")
+    seen = []
+    monkeypatch.setattr(autopsy_measures, "pairs_loss", lambda *args: seen.append(args[-1]))
+    everything = len(track.load_dialogues("train"))
+    whole = dataclasses.replace(track, train_dialogues=everything, limit=3)
+    autopsy_measures.reply_loss(whole, plain_original(), None, None, "train")
+    assert seen == [to_pairs(track.load_dialogues("validation")[:3])]
+
+
+def test_a_kind_no_step_met_contributes_nothing():
+    row = {"loss": 3.0, "loss_reply": 6.0}
+    shares = {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0}
+    assert autopsy_measures.contributions(row, shares) == {Kind.REPLY: 3.0, Kind.PADDING: 0.0}
+
+
 def test_the_spaced_prompt_is_the_original_one_until_there_is_history(padded):
     messages = [{"role": "user", "content": "Hola."}]
     spaced = autopsy_measures.spaced_prompt
@@ -231,7 +258,7 @@ def test_the_stored_table_was_made_with_these_data_this_model_and_this_budget(st
     track = get_track("mini")
     budget = stored["presupuesto"]
     assert budget["datos"] == autopsy.data_fingerprint(track)
-    assert budget["pasos"] == autopsy.full_budget(track)
+    assert budget["pasos"] == original.total_steps(track)
     assert stored["procedencia"]["minimodelo"] == experiments.provenance()["minimodelo"]
 
 

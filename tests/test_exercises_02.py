@@ -3,11 +3,12 @@
 import pytest
 
 from course_lib import retrieval, world
-from course_lib.exercises import check
+from course_lib.exercises import check, get
 
 
-def _refuse_below(threshold):
-    index = retrieval.build_index({d.id: d.text for d in world.load_documents()})
+def _refuse_below(threshold, language="es"):
+    texts = {d.id: d.text for d in world.load_documents(language)}
+    index = retrieval.build_index(texts, language)
 
     def refuse(question):
         hits = index.search(question, 1)
@@ -66,3 +67,16 @@ def test_a_plausible_wrong_answer_is_refused_with_a_reason(id, answer, refusal):
 def test_the_false_refusals_are_counted_in_the_complaint(capsys):
     check("2.2", lambda question: True)
     assert "222 de 222" in capsys.readouterr().out
+
+
+def test_in_the_english_track_the_questions_of_2_2_are_in_english(monkeypatch, refusal, capsys):
+    monkeypatch.setenv("CURSO_RUTA", "gpt2")
+    names: dict = {}
+    exec(get("2.2").solution, names)
+    capsys.readouterr()
+    check("2.2", names["respuesta"])
+    assert capsys.readouterr().out.startswith("Ejercicio 2.2: correcto.")
+    assert "calla de menos" in refusal("2.2", _refuse_below(2.0, "en"))
+    assert "calla de más" in refusal("2.2", _refuse_below(4.0, "en"))
+    # Con el índice en español, a una pregunta en inglés casi nunca se le encuentra nada.
+    assert "calla de más" in refusal("2.2", _refuse_below(2.8, "es"))

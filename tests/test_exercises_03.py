@@ -290,3 +290,16 @@ def test_the_test_part_has_its_own_replies():
     # La lección enseña que CharlaDiaria reparte por escenas: nada de la prueba se vio al entrenar.
     train, test = (to_pairs(shipped_dialogues(part)) for part in ("train", "test"))
     assert seen_before(train, test) < 0.05
+
+
+def test_3_3_is_checked_on_the_dialogues_of_the_track_and_says_nothing_else(hub, gpt2_tokenizer):
+    records = map(json.loads, REAL_SAMPLE.read_text(encoding="utf-8").splitlines())
+    dialogues = [[turn.strip() for turn in record["dialog"]] for record in records]
+    pairs = [pair for turns in dialogues for pair in zip(turns, turns[1:], strict=False)]
+    lengths = [len(gpt2_tokenizer.encode(f"<|user|> {a} <|bot|> {b}")) for a, b in pairs]
+    best = min(n for n in set(lengths) if sum(x > n for x in lengths) < 0.01 * len(lengths))
+    share = 1 - sum(min(n, best) for n in lengths) / (best * len(lengths))
+    code = f"from course_lib.exercises import check; check('3.3', ({best}, {share}))"
+    run = hub.python(code, CURSO_RUTA="gpt2")
+    assert run.stdout.startswith("Ejercicio 3.3: correcto."), run.stderr
+    assert run.stdout.count("\n") == 1

@@ -53,16 +53,23 @@ def test_an_answer_that_breaks_does_not_break_the_notebook(capsys):
     assert "TypeError" in capsys.readouterr().out
 
 
-def test_every_capital_can_be_used_in_the_control_exercise():
+@pytest.mark.parametrize(
+    ("language", "asked", "yes"),
+    [
+        ("es", "¿Es {x} la capital de {pais}?", "sí"),
+        ("en", "Is {x} the capital of {pais}?", "Yes"),
+    ],
+)
+def test_every_capital_can_be_used_in_the_control_exercise(language, asked, yes):
     from course_lib import world
 
-    countries = world.load_countries()
+    countries = world.load_countries(language)
     review = get("5.1").review
     for one, two in zip(countries, [*countries[1:], countries[0]], strict=True):
         questions = [
             (
-                world.render("¿Es {x} la capital de {pais}?", pais=c.name, x=x.capital),
-                "sí" if c is x else "no",
+                world.render(asked, pais=c.name, x=x.capital),
+                yes if c is x else "no",
             )
             for c in (one, two)
             for x in (one, two)

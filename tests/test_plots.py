@@ -132,3 +132,14 @@ def test_a_limit_shows_the_first_tokens_and_counts_the_rest_and_all_the_kinds(di
     assert "cuenta en la pérdida (63 de 64)" in page
     plots.show_tokens(encoded, tokenizer, limit=200)
     assert "tokens más" not in displayed[1][0]["text/html"]
+
+
+def test_what_was_found_in_mini_is_yet_to_be_seen_in_another_track():
+    import dataclasses
+
+    from course_lib.tracks import get_track
+
+    mini = get_track("mini")
+    other = dataclasses.replace(mini, name="propia")
+    assert plots.finding(mini, "La pérdida cae.") == "La pérdida cae."
+    assert plots.finding(other, "La pérdida cae.") == "¿Como en «mini»? La pérdida cae."

@@ -5,6 +5,7 @@ from functools import cache
 from course_lib import world
 from course_lib.exercises import Exercise
 from course_lib.reading import reading_questions
+from course_lib.tracks import get_track
 
 RANKINGS = [["a", "b", "c"], ["c", "a", "b"], ["b", "c", "a"], []]
 RIGHT = ["a", "a", "a", "a"]
@@ -32,17 +33,22 @@ def _review_recall(answer) -> str | None:
     return None
 
 
+FAR = {"es": 0.9, "en": 0.85}  # qué parte de las lejanas hay que rechazar, según el idioma
+
+
 @cache
-def _refusal_exam() -> tuple[list[str], list[str]]:
+def _refusal_exam(language: str) -> tuple[list[str], list[str]]:
     """Preguntas que un documento contesta, y preguntas de nombres que no salen en ninguno."""
-    answered = [q.text for document in world.load_documents() for q in document.questions]
-    return answered, [q.text for q in reading_questions(100)]
+    documents = world.load_documents(language)
+    answered = [q.text for document in documents for q in document.questions]
+    return answered, [q.text for q in reading_questions(100, language=language)]
 
 
 def _review_refusal(answer) -> str | None:
     if not callable(answer):
         return "se espera una función `refuse(question)`, sin llamarla."
-    answered, far = _refusal_exam()
+    language = get_track(report=lambda text: None).language
+    answered, far = _refusal_exam(language)
     verdicts = [answer(text) for text in answered + far]
     if not all(v in (True, False) for v in verdicts):
         return "debe devolver True (decir «no lo sé») o False (contestar)."
@@ -54,7 +60,7 @@ def _review_refusal(answer) -> str | None:
     )
     if wrong > 0.05 * len(answered):
         return f"{counts}: calla de más. ¿Es demasiado alto el umbral?"
-    if right < 0.9 * len(far):
+    if right < FAR[language] * len(far):
         return f"{counts}: calla de menos. ¿Es demasiado bajo el umbral?"
     return None
 
@@ -123,12 +129,16 @@ respuesta = recall
         ),
         solution="""
 from course_lib import retrieval, world
+from course_lib.tracks import get_track
 
-index = retrieval.build_index({d.id: d.text for d in world.load_documents()})
+language = get_track().language
+texts = {d.id: d.text for d in world.load_documents(language)}
+index = retrieval.build_index(texts, language)
+threshold = {"es": 2.8, "en": 3.0}[language]
 
 def refuse(question):
     hits = index.search(question, 1)
-    return not hits or hits[0].score < 2.8
+    return not hits or hits[0].score < threshold
 
 respuesta = refuse
 """,

@@ -1,6 +1,8 @@
 """Ejercicios de la lección 03: de diálogos a ejemplos de entrenamiento."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from course_lib.dialogues import Dialogue, to_pairs
@@ -104,9 +106,10 @@ def _truncated(lengths: list[int], max_length: int) -> float:
 
 def _pair_lengths() -> list[int]:
     """Tokens de cada pareja de entrenamiento de la ruta, con la codificación original."""
-    track = get_track()
-    tokenizer = track.load_tokenizer()
-    texts = [original_text(tokenizer, p.user, p.reply) for p in to_pairs(track.load_dialogues())]
+    with redirect_stdout(StringIO()):  # los avisos de la ruta ya los dio el cuaderno
+        track = get_track()
+        tokenizer, dialogues = track.load_tokenizer(), track.load_dialogues()
+    texts = [original_text(tokenizer, p.user, p.reply) for p in to_pairs(dialogues)]
     return [len(ids) for ids in tokenizer(texts)["input_ids"]]
 
 

@@ -5,7 +5,7 @@ from course_lib.evaluation import normalize, wilson
 from course_lib.exercises import Exercise
 
 
-def _city_and_country(question: str) -> tuple[str | None, str | None]:
+def _city_and_country(question: str, language: str) -> tuple[str | None, str | None]:
     """Los códigos de los países cuya capital y cuyo nombre aparecen en la pregunta."""
     text = f" {normalize(question)} "
     if " capital " not in text:
@@ -14,9 +14,9 @@ def _city_and_country(question: str) -> tuple[str | None, str | None]:
     def find(text: str, names: dict[str, str]) -> str | None:
         return max((n for n in names if f" {n} " in text), key=len, default=None)
 
-    countries = world.load_countries()
+    countries = world.load_countries(language)
     capitals = {normalize(c.capital): c.code for c in countries}
-    names = {normalize(c.name.removeprefix("el ")): c.code for c in countries}
+    names = {normalize(c.name.removeprefix("el ").removeprefix("the ")): c.code for c in countries}
     city = find(text, capitals)
     # Sin la ciudad, para que «Ciudad de México» no se tome también por el país.
     country = find(text.replace(f" {city} ", "  ", 1), names)
@@ -29,19 +29,21 @@ def _review_control(answer) -> str | None:
     if not all(isinstance(p, tuple | list) and len(p) == 2 for p in answer):
         return "cada elemento debe ser una pareja (pregunta, respuesta)."
     truths = [normalize(str(truth)) for _, truth in answer]
-    if not set(truths) <= {"si", "no"}:
+    language = "en" if "yes" in truths else "es"  # con la ruta gpt2 se pregunta en inglés
+    yes = normalize(world.WORDS[language].yes)
+    if not set(truths) <= {yes, "no"}:
         return "cada respuesta debe ser «sí» o «no»."
     if len({normalize(str(question)) for question, _ in answer}) < 4:
         return "hay preguntas repetidas."
     for (question, _), truth in zip(answer, truths, strict=True):
-        city, country = _city_and_country(str(question))
+        city, country = _city_and_country(str(question), language)
         if city is None or country is None:
             return (
                 f"«{question}» debe preguntar si una capital del curso lo es de un país del curso."
             )
-        if (city == country) != (truth == "si"):
-            return f"la respuesta de «{question}» no es «{'sí' if truth == 'si' else 'no'}»."
-    if truths.count("si") != 2:
+        if (city == country) != (truth == yes):
+            return f"la respuesta de «{question}» no es «{'no' if truth == 'no' else 'sí'}»."
+    if truths.count(yes) != 2:
         return "quien siempre dice «sí» no acierta justo la mitad: ¿cuántas son verdaderas?"
     return None
 
