@@ -14,7 +14,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.preparado
 
 .DEFAULT_GOAL := ayuda
-.PHONY: ayuda curso test lab revisar limpiar
+.PHONY: ayuda curso test lab colab revisar limpiar
 
 ayuda: ## muestra esta ayuda
 	@echo "Órdenes del curso:"
@@ -34,6 +34,10 @@ lab: $(READY) ## abre las lecciones en JupyterLab
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
+colab: $(READY) ## ejecuta las lecciones en un entorno con las versiones de Colab
+	@$(PY) herramientas/colab.py resolver
+	@$(PY) herramientas/colab.py entorno
+
 revisar: $(READY) ## revisa el estilo del código y la ortografía
 	@status=0; \
 	$(PY) -m ruff check --output-format=concise . || status=1; \
@@ -42,7 +46,7 @@ revisar: $(READY) ## revisa el estilo del código y la ortografía
 	exit $$status
 
 limpiar: ## borra lo que se puede rehacer: el entorno, los resultados y las cachés
-	@rm -rf $(VENV) salida build dist .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-colab salida build dist .pytest_cache .ruff_cache
 	@find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) \
 		-prune -exec rm -rf {} +
 

@@ -7,22 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from course_lib import __version__, data_path, evaluation, lessons, output_path
-
-# argparse habla inglés y pide sus frases a `argparse._`; estas son las que ve quien se equivoca.
-_SPANISH = {
-    "usage: ": "uso: ",
-    "options": "opciones",
-    "positional arguments": "argumentos",
-    "show this help message and exit": "muestra esta ayuda y termina",
-    "%(prog)s: error: %(message)s\n": "%(prog)s: %(message)s\n",
-    "unrecognized arguments: %s": "no se reconoce: %s",
-    "the following arguments are required: %s": "falta: %s",
-    "expected one argument": "falta su valor",
-    "argument %(argument_name)s: %(message)s": "%(argument_name)s: %(message)s",
-    "invalid %(type)s value: %(value)r": "%(value)r no es un número entero válido",
-    "invalid choice: %(value)r (choose from %(choices)s)": "%(value)r no vale; hay %(choices)s",
-}
+from course_lib import data_path, evaluation, lessons, output_path, publishing
+from course_lib.arguments import add_command, new_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,21 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    argparse._ = lambda text: _SPANISH.get(text, text)
-    parser = argparse.ArgumentParser(
-        prog="curso",
+    parser = new_parser(
         description="Ejecuta las lecciones del curso y rehace sus datos y su minimodelo.",
         epilog="Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron.",
     )
-    parser.add_argument(
-        "--version",
-        action="version",
-        version=f"curso {__version__}",
-        help="muestra la versión y termina",
-    )
     commands = parser.add_subparsers(title="órdenes", required=True, metavar="ORDEN")
 
-    run = _add_command(commands, "ejecutar", _run_lessons, "ejecuta las lecciones")
+    run = add_command(commands, "ejecutar", _run_lessons, "ejecuta las lecciones")
     run.add_argument("lecciones", nargs="*", help="números o nombres; por omisión, todas")
     run.add_argument("--salida", type=Path, metavar="CARPETA", help="por omisión, salida/")
     run.add_argument(
@@ -72,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         help="actualiza además los cuadernos de notebooks/ con sus salidas",
     )
 
-    train = _add_command(commands, "preentrenar", _pretrain, "preentrena el minimodelo desde cero")
+    train = add_command(commands, "preentrenar", _pretrain, "preentrena el minimodelo desde cero")
     train.add_argument(
         "--salida", type=Path, metavar="CARPETA", help="por omisión, salida/minimodelo"
     )
@@ -82,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         "--desde-cero", action="store_true", help="no continúa un entrenamiento interrumpido"
     )
 
-    _add_command(commands, "ficha", _write_card, "mide el minimodelo y escribe su ficha")
+    add_command(commands, "ficha", _write_card, "mide el minimodelo y escribe su ficha")
 
-    talk = _add_command(
+    talk = add_command(
         commands, "dialogos", _write_dialogues, "rehace los diálogos de CharlaDiaria"
     )
     talk.add_argument(
@@ -95,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         ("ablacion", _run_ablation, "mide qué pesó cada defecto de la lección original"),
         ("escalera", _run_ladder, "mide todos los peldaños con las mismas preguntas"),
     ):
-        experiment = _add_command(commands, name, function, summary)
+        experiment = add_command(commands, name, function, summary)
         experiment.add_argument(
             "--salida",
             type=Path,
@@ -107,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "--semillas", type=int, default=3, metavar="N", help="por omisión, 3"
     )
 
-    check = _add_command(
+    check = add_command(
         commands, "auditar", _audit, "busca los errores corrientes en un archivo de diálogos"
     )
     check.add_argument("datos", type=Path, help="un .jsonl o .json de diálogos")
@@ -130,12 +108,20 @@ def _parser() -> argparse.ArgumentParser:
         "--dialogos", action="store_true", help="supone que se reparten diálogos enteros"
     )
     check.add_argument("--json", action="store_true", help="escribe el informe en JSON")
-    return parser
 
+    publish = add_command(
+        commands, "publicar", _publish, "pone en cuadernos y README la dirección del repositorio"
+    )
+    home = publish.add_mutually_exclusive_group(required=True)
+    home.add_argument(
+        "repositorio", nargs="?", metavar="DUEÑO/REPOSITORIO", help="el de GitHub, como ana/curso"
+    )
+    home.add_argument("--retirar", action="store_true", help="deja los archivos como estaban")
 
-def _add_command(commands, name, function, summary) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
-    parser.set_defaults(run=function)
+    pack = add_command(
+        commands, "empaquetar", _pack, "reúne la rueda y los cuadernos en un zip para Colab"
+    )
+    pack.add_argument("--salida", type=Path, metavar="CARPETA", help="por omisión, salida/")
     return parser
 
 
@@ -226,6 +212,20 @@ def _audit(arguments) -> int:
     else:
         print(f"{found.assumed}\n\n{found.report}")
     return 1 if found.report.grave else 0
+
+
+def _publish(arguments) -> int:
+    changed = publishing.publish(lessons.course_root(), arguments.repositorio)
+    for path in changed:
+        print(path)
+    print(f"Archivos cambiados: {len(changed)}.")
+    return 0
+
+
+def _pack(arguments) -> int:
+    directory = arguments.salida or output_path()
+    print(f"El curso está en {publishing.pack(lessons.course_root(), directory)}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ DAILY_DIALOG = (
 )
 PROBE_SECONDS = 5
 
+_loaded: dict[str, list[Dialogue]] = {}  # cada parte, una vez por proceso; las copias, no
+
 
 def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> list[Dialogue]:
     """Los diálogos de DailyDialog (Li et al., 2017, arXiv:1710.03957), del Hub.
@@ -40,6 +42,8 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
     """
     from datasets import load_dataset
 
+    if part in _loaded:
+        return _loaded[part]
     problems = []
     for name, revision in DAILY_DIALOG:
         try:
@@ -48,9 +52,12 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
         except (ConnectionError, FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
+        dialogues = collect_dialogues(enumerate(table, 1), f"{name} ({part})", "diálogo", report)
         if problems:
             report(f"{problems[0]} Se usa la copia «{name}».")
-        return collect_dialogues(enumerate(table, 1), f"{name} ({part})", "diálogo", report)
+        else:
+            _loaded[part] = dialogues
+        return dialogues
     raise ConnectionError(problems[0])
 
 

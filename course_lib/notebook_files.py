@@ -8,6 +8,7 @@ from pathlib import Path
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _PROGRESS_BAR = re.compile(r"\r|\d+%\|")
+_REMOTE_IMAGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
 _VOLATILE_METADATA = ("ExecuteTime", "execution", "executionInfo", "id", "outputId")
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -89,9 +90,14 @@ def to_html(notebook, path: Path) -> str:
 
 
 def _with_described_images(notebook):
-    """Copia del cuaderno en la que cada figura lleva su texto alternativo, que nbconvert olvida."""
+    """Copia del cuaderno en la que cada figura lleva su texto alternativo, que nbconvert olvida.
+
+    De una imagen remota, como el distintivo «Abrir en Colab», queda solo su texto.
+    """
     page = copy.deepcopy(notebook)
     for cell in page.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _REMOTE_IMAGE.sub(r"\1", cell.source)
         for output in cell.get("outputs", []):
             png = output.get("data", {}).get("image/png")
             alt = image_alt(cell, output)

@@ -5,6 +5,7 @@ la medida en su sitio.
 """
 
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,11 +171,24 @@ def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Calla el único aviso que no es cosa nuestra: peft 0.21 consulta un nombre que transformers
-    5.23 está retirando."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-        yield
+    """Quita de en medio lo que le pasa a peft y no es cosa nuestra.
+
+    Un aviso: peft 0.21 consulta un nombre que transformers 5.23 está retirando. Y un error: al
+    poner adaptadores busca torchao, aunque nadie lo use, y con uno anterior al 0.16, como el 0.10
+    que trae Colab, se niega a seguir; con None en su sitio, para Python no está instalado.
+    """
+    absent = object()
+    torchao = sys.modules.get("torchao", absent)
+    sys.modules["torchao"] = None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            yield
+    finally:
+        if torchao is absent:
+            del sys.modules["torchao"]
+        else:
+            sys.modules["torchao"] = torchao
 
 
 def tune_for_chat(

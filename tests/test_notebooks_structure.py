@@ -6,7 +6,10 @@ import re
 import statistics
 from pathlib import Path
 
+import nbformat
 import pytest
+
+from course_lib.publishing import SETUP_CELL
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -79,8 +82,38 @@ def test_keeps_no_widget_state(notebook):
     assert "widgets" not in notebook["metadata"]
 
 
+def test_begins_its_code_with_the_folded_cell_that_prepares_the_course(notebook):
+    first, *others = code_cells(notebook)
+    assert first["id"] == SETUP_CELL
+    assert first["metadata"] == {"cellView": "form", "jupyter": {"source_hidden": True}}
+    assert first["outputs"] == []
+    assert source(first).startswith("# @title ")
+    assert 'RUTA = ""  # @param ["", "mini", "gpt2"]\n' in source(first)
+    assert not [cell for cell in others if cell["id"] == SETUP_CELL]
+
+
+def test_the_cell_that_prepares_the_course_is_the_same_in_all():
+    sources = {source(code_cells(json.loads(path.read_text("utf-8")))[0]) for path in NOTEBOOKS}
+    assert len(sources) == 1
+
+
+def test_its_first_markdown_says_what_to_do_in_colab(notebook):
+    # El sitio del distintivo, que `curso publicar` pone antes de la celda que instala.
+    before = notebook["cells"][: notebook["cells"].index(code_cells(notebook)[0])]
+    text = "".join(source(cell) for cell in before)
+    assert len(re.findall(r"^.*Colab.*celda siguiente (?:la )?instala", text, re.MULTILINE)) == 1
+
+
+def test_is_valid_and_holds_only_what_github_and_nbviewer_draw(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    kinds = {kind for _, output in outputs(notebook) for kind in output.get("data", {})}
+    assert kinds <= {"text/plain", "text/html", "text/markdown", "image/png", "image/svg+xml"}
+
+
 def test_code_cells_are_short(notebook):
-    lengths = [len(source(cell).splitlines()) for cell in code_cells(notebook)]
+    # Sin contar la que prepara el curso, que va plegada y no es materia de ninguna lección.
+    lengths = [len(source(cell).splitlines()) for cell in code_cells(notebook)[1:]]
     assert statistics.median(lengths) <= 6
     assert sorted(lengths)[math.ceil(0.9 * len(lengths)) - 1] <= 20
 
@@ -130,4 +163,5 @@ def test_local_images_exist_and_have_a_text_alternative(notebook):
         if cell["cell_type"] == "markdown":
             for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)[^)]*\)", source(cell)):
                 assert alt.strip(), f"falta el texto alternativo de {target}"
-                assert (FOLDER / target).is_file(), f"no existe {target}"
+                remote = target.startswith("https://")  # el distintivo de Colab
+                assert remote or (FOLDER / target).is_file(), f"no existe {target}"

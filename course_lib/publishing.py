@@ -1,0 +1,178 @@
+"""El curso, fuera de aquí: la dirección de su repositorio en los cuadernos, o todo en un zip.
+
+Publicar es sustituir unas pocas frases en el texto de los archivos, sin releerlos como JSON: así
+`git diff` enseña solo esas líneas y retirarlas devuelve los mismos bytes.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from course_lib import __version__
+from course_lib.lessons import find_notebooks
+
+SETUP_CELL = "preparar-curso"  # el `id` de la celda que instala el curso, igual en cada cuaderno
+BADGE = "[![Abrir en Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+COLAB = "https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name}"
+ARCHIVE = "https://github.com/{repository}/archive/refs/heads/main.zip"
+
+# Lo que dice un archivo antes de publicar y después; `{link}` es el distintivo con su enlace.
+_NOTEBOOK_SENTENCES = (
+    "En Colab, la celda siguiente instala el curso desde su rueda: arrastra antes "
+    "`curso_ajuste_fino-….whl` al panel «Archivos», o activa ahí el Drive donde la tengas.",
+    "{link} La celda siguiente instala el curso si hace falta.",
+)
+_README_SENTENCES = (
+    "Esta copia no tiene todavía un repositorio desde el que instalarse.",
+    "Esta copia se instala en cualquier parte con `pip install {archive}`.",
+)
+_BADGE_LINK = re.escape(BADGE) + r"\([^)]*\)"
+_README_ROW = re.compile(r"\]\(notebooks/([^)/]+\.ipynb)\)(?: " + _BADGE_LINK + ")?")
+# En el JSON de un cuaderno, las comillas del código llevan barra.
+_STAMP = re.compile(r'(REPOSITORIO = \\")[^"\\]*(\\")')
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[\w.-]{1,100}", re.ASCII)
+
+READ_ME = """¿Cuándo conviene el ajuste fino?: el curso, en una carpeta
+
+Contiene los cuadernos y la rueda ({wheel}), de donde se instala la biblioteca del curso con sus
+datos y su minimodelo. No hace falta nada más.
+
+En Colab
+1. Descomprime el zip en tu equipo y sube a tu Drive la carpeta «curso-ajuste-fino».
+2. En Drive, abre un cuaderno con Google Colaboratory.
+3. A la izquierda, en el panel «Archivos», pulsa «Activar Drive». Si prefieres no darle permiso,
+   arrastra a ese panel la rueda.
+4. Ejecuta las celdas en orden. La primera instala el curso.
+
+En tu equipo
+Hace falta Python 3.11 o posterior. En esta carpeta:
+    pip install {wheel} jupyterlab
+    jupyter lab
+"""
+
+
+def publish(root: Path, repository: str | None) -> list[Path]:
+    """Pone en los cuadernos y en el README la dirección del repositorio, o la quita.
+
+    Args:
+        root: la carpeta del repositorio.
+        repository: «DUEÑO/REPOSITORIO» de GitHub; None retira lo publicado.
+
+    Returns:
+        Los archivos que han cambiado.
+
+    Raises:
+        ValueError: si `repository` no lo es, o si un archivo no tiene dónde poner la dirección.
+        FileNotFoundError: si faltan las lecciones o el README.
+    """
+    if repository is not None and not _REPOSITORY.fullmatch(repository):
+        raise ValueError(
+            f"«{repository}» no es un repositorio de GitHub: escribe DUEÑO/REPOSITORIO, como en "
+            "«ana/curso-ajuste-fino»."
+        )
+    notebooks = find_notebooks(folder=root / "notebooks")
+    readme = root / "README.md"
+    if not readme.is_file():
+        raise FileNotFoundError(f"No está {readme}: ejecuta la orden desde la carpeta del curso.")
+
+    # Primero se compone todo: si a un archivo le falta su sitio, no queda ninguno a medias.
+    new = {path: _stamp_notebook(_read(path), path, repository) for path in notebooks}
+    new[readme] = _stamp_readme(_read(readme), readme, repository)
+    changed = [path for path, text in new.items() if text != _read(path)]
+    for path in changed:
+        path.write_bytes(new[path].encode("utf-8"))
+    return changed
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("utf-8")  # sin tocar los fines de línea
+
+
+def _stamp_notebook(text: str, path: Path, repository: str | None) -> str:
+    text = _swap_sentence(text, path, repository, _NOTEBOOK_SENTENCES)
+    text, found = _STAMP.subn(rf"\g<1>{repository or ''}\g<2>", text)
+    if found != 1:
+        raise ValueError(f"{path} no tiene la celda que instala el curso, la de «{SETUP_CELL}».")
+    return text
+
+
+def _stamp_readme(text: str, path: Path, repository: str | None) -> str:
+    text = _swap_sentence(text, path, repository, _README_SENTENCES)
+
+    def row(match: re.Match) -> str:
+        link = f" {badge(repository, match[1])}" if repository else ""
+        return f"](notebooks/{match[1]}){link}"
+
+    return _README_ROW.sub(row, text)
+
+
+def _swap_sentence(text: str, path: Path, repository: str | None, sentences) -> str:
+    before, after = sentences
+    published = re.escape(after).replace(r"\{link\}", _BADGE_LINK).replace(r"\{archive\}", r"\S+")
+    sentence = before
+    if repository:
+        archive = ARCHIVE.format(repository=repository)
+        sentence = after.format(link=badge(repository, path.name), archive=archive)
+    text, found = re.subn(f"{re.escape(before)}|{published}", lambda _: sentence, text)
+    if found != 1:
+        raise ValueError(f"{path} tiene que decir una vez, y solo una: «{before}»")
+    return text
+
+
+def badge(repository: str, name: str) -> str:
+    """El distintivo «Abrir en Colab» de un cuaderno, en Markdown."""
+    return f"{BADGE}({COLAB.format(repository=repository, name=name)})"
+
+
+def pack(root: Path, output_dir: Path) -> Path:
+    """Construye la rueda y la reúne con los cuadernos en un zip que no necesita repositorio.
+
+    Args:
+        root: la carpeta del repositorio.
+        output_dir: dónde dejar el zip; se crea si no existe.
+
+    Returns:
+        La ruta del zip.
+
+    Raises:
+        FileNotFoundError: si `root` no es el repositorio del curso.
+        ValueError: si la rueda no se puede construir.
+    """
+    if not (root / "pyproject.toml").is_file():
+        raise FileNotFoundError(
+            f"En {root} no está el repositorio del curso: el zip se hace desde su carpeta."
+        )
+    notebooks = find_notebooks(folder=root / "notebooks")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    path = output_dir / f"curso-ajuste-fino-{__version__}.zip"
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _build_wheel(root, Path(folder))
+        # Con una carpeta dentro, se descomprime ordenado y la primera celda la encuentra en Drive.
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in [wheel, *notebooks]:
+                archive.write(file, f"curso-ajuste-fino/{file.name}")
+            archive.writestr("curso-ajuste-fino/LÉEME.txt", READ_ME.format(wheel=wheel.name))
+    return path
+
+
+def _build_wheel(root: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    if importlib.util.find_spec("hatchling"):  # ya está aquí: no hay que descargarlo
+        command.append("--no-build-isolation")
+    run = subprocess.run(
+        [*command, "--no-deps", "--wheel-dir", str(folder), str(root)],
+        capture_output=True,
+        text=True,
+    )
+    if run.returncode:
+        detail = (run.stderr.strip() or "nada").splitlines()[-1]
+        raise ValueError(
+            "No se pudo construir la rueda. Hace falta hatchling, o conexión para descargarlo: "
+            f"instálalo con «pip install hatchling». Lo último que dijo pip: {detail}"
+        )
+    (wheel,) = folder.glob("curso_ajuste_fino-*.whl")
+    return wheel

@@ -1,0 +1,304 @@
+"""El curso fuera de aquí: publicarlo y retirarlo, el zip, y la celda que lo instala."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from course_lib.cli import main
+from course_lib.notebook_files import read_notebook, to_html
+from course_lib.publishing import SETUP_CELL, pack, publish
+
+ROOT = Path(__file__).parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+COURSE_VARIABLES = ("CURSO_RUTA", "CURSO_EJEMPLOS", "CURSO_SALIDA")
+
+
+@pytest.fixture
+def course(tmp_path) -> Path:
+    """Una copia de los cuadernos y del README, sin publicar."""
+    (tmp_path / "notebooks").mkdir()
+    for path in LESSONS:
+        shutil.copy(path, tmp_path / "notebooks")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    publish(tmp_path, None)
+    return tmp_path
+
+
+def contents(course: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in course.rglob("*") if path.is_file()}
+
+
+def setup_cell(path: Path = LESSONS[0]) -> str:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "".join(next(cell["source"] for cell in cells if cell["id"] == SETUP_CELL))
+
+
+# --- publicar ---
+
+
+def test_publishing_puts_badge_and_address_in_every_lesson_and_the_readme(course):
+    changed = publish(course, "ana/curso")
+    assert len(changed) == len(LESSONS) + 1
+    readme = (course / "README.md").read_text(encoding="utf-8")
+    for path in LESSONS:
+        link = f"https://colab.research.google.com/github/ana/curso/blob/main/notebooks/{path.name}"
+        text = (course / "notebooks" / path.name).read_text(encoding="utf-8")
+        assert text.count("[![Abrir en Colab](") == text.count(f"]({link})") == 1
+        assert readme.count(f"](notebooks/{path.name}) [![Abrir en Colab](") == 1
+        assert readme.count(f"]({link})") == 1
+        assert 'REPOSITORIO = "ana/curso"' in setup_cell(course / "notebooks" / path.name)
+    assert "`pip install https://github.com/ana/curso/archive/refs/heads/main.zip`" in readme
+
+
+def test_publishing_changes_two_lines_of_a_notebook_and_it_is_still_one(course):
+    before = contents(course)
+    publish(course, "ana/curso")
+    for path in LESSONS:
+        old = before[path.name].decode().split("\n")
+        new = (course / "notebooks" / path.name).read_text(encoding="utf-8").split("\n")
+        assert len(old) == len(new)
+        assert sum(a != b for a, b in zip(old, new)) == 2
+        nbformat.validate(nbformat.read(course / "notebooks" / path.name, as_version=4))
+
+
+def test_publishing_twice_is_publishing_once_and_another_address_replaces_it(course):
+    publish(course, "ana/curso")
+    once = contents(course)
+    assert publish(course, "ana/curso") == []
+    publish(course, "Otra-Persona/mi.curso_2")
+    assert b"ana/curso" not in b"".join(contents(course).values()).replace(
+        b"publicar ana/curso", b""
+    )
+    publish(course, "ana/curso")
+    assert contents(course) == once
+
+
+def test_withdrawing_gives_back_the_same_bytes(course):
+    before = contents(course)
+    publish(course, "ana/curso")
+    assert contents(course) != before
+    publish(course, None)
+    assert contents(course) == before
+
+
+@pytest.mark.parametrize(
+    "repository",
+    ["", "curso", "ana/", "/curso", "ana/curso/mas", "ana curso", "-ana/curso", "ana/..", "ana/ñ",
+     "https://github.com/ana/curso", 'ana/cur"so', "ana/curso\n"],
+)  # fmt: skip
+def test_what_is_not_a_repository_is_rejected_and_nothing_changes(course, repository):
+    before = contents(course)
+    with pytest.raises(ValueError, match="no es un repositorio de GitHub: escribe DUEÑO/REPO"):
+        publish(course, repository)
+    assert contents(course) == before
+
+
+def test_a_lesson_without_its_place_is_named_and_none_is_left_half_done(course):
+    path = course / "notebooks" / LESSONS[-1].name
+    path.write_text(path.read_text(encoding="utf-8").replace("REPOSITORIO", "REPO"))
+    before = contents(course)
+    with pytest.raises(ValueError, match=f"{path.name} no tiene la celda que instala el curso"):
+        publish(course, "ana/curso")
+    assert contents(course) == before
+
+
+def test_the_command_publishes_and_withdraws(course, monkeypatch, capsys):
+    monkeypatch.chdir(course)
+    before = contents(course)
+    assert main(["publicar", "ana/curso"]) == 0
+    assert f"Archivos cambiados: {len(LESSONS) + 1}." in capsys.readouterr().out
+    assert main(["publicar", "--retirar"]) == 0
+    assert contents(course) == before
+    assert main(["publicar", "ana"]) == 2
+    assert "«ana» no es un repositorio" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["publicar"])
+    assert "falta una de estas: DUEÑO/REPOSITORIO --retirar" in capsys.readouterr().err
+
+
+def test_the_page_of_a_published_lesson_fetches_no_image(course):
+    publish(course, "ana/curso")
+    path = course / "notebooks" / LESSONS[0].name
+    page = to_html(read_notebook(path), path)
+    assert not re.search(r"<img[^>]*src=[\"']?https?:", page)
+    assert re.search(r'<a href="https://colab[^"]*"[^>]*>Abrir en Colab</a>', page)
+
+
+# --- la celda que instala el curso ---
+
+
+@pytest.fixture
+def away(tmp_path, monkeypatch) -> Path:
+    """Una carpeta vacía y un Python que no encuentra el curso, con Drive en `drive/MyDrive`."""
+    for name in COURSE_VARIABLES:  # `setenv` primero: así, al acabar, vuelven a su valor
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_setup(folder: Path, **variables: str) -> None:
+    """Ejecuta la celda con otra carpeta en el lugar de `/content` y valores en sus variables."""
+    source = setup_cell().replace('"/content', f'"{folder / "contenido"}')
+    for name, value in ({"REPOSITORIO": ""} | variables).items():
+        source = re.sub(rf'^{name} = "[^"]*"', f'{name} = "{value}"', source, flags=re.MULTILINE)
+    exec(compile(source, "celda", "exec"), {})
+
+
+def shown(error: Exception) -> str:
+    """Lo que IPython enseña de un error que dice cómo se enseña."""
+    (sentence,) = error._render_traceback_()
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_where_the_course_is_installed_the_cell_says_and_changes_nothing(away, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    before = dict(os.environ)
+    run_setup(away)
+    assert dict(os.environ) == before
+    assert capsys.readouterr().out == ""
+
+
+def test_a_variable_of_the_cell_wins_and_an_empty_one_leaves_the_environment(away, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("CURSO_RUTA", "mini")
+    run_setup(away, EJEMPLOS="50")
+    assert (os.environ["CURSO_RUTA"], os.environ["CURSO_EJEMPLOS"]) == ("mini", "50")
+    run_setup(away, RUTA="gpt2")
+    assert os.environ["CURSO_RUTA"] == "gpt2"
+
+
+def test_with_drive_at_hand_results_go_there_unless_another_place_was_chosen(away, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    run_setup(away)
+    assert "CURSO_SALIDA" not in os.environ
+    drive = away / "contenido" / "drive" / "MyDrive"
+    drive.mkdir(parents=True)
+    run_setup(away)
+    assert os.environ["CURSO_SALIDA"] == f"{drive}/curso-ajuste-fino/salida"
+    monkeypatch.setenv("CURSO_SALIDA", "otra")
+    run_setup(away)
+    assert os.environ["CURSO_SALIDA"] == "otra"
+
+
+def test_the_cell_asks_for_no_permission_and_no_token():
+    asks = r"drive\.mount|userdata|input\(|getpass|login|HF_TOKEN"
+    assert not re.search(asks, setup_cell())
+
+
+def test_without_a_wheel_one_sentence_says_how_to_bring_it(away):
+    with pytest.raises(Exception) as error:
+        run_setup(away)
+    assert shown(error.value).startswith("Falta el curso, y no está aquí su rueda")
+
+
+@pytest.mark.parametrize("place", [".", "contenido", "contenido/drive/MyDrive",
+                                   "contenido/drive/MyDrive/clases"])  # fmt: skip
+def test_a_wheel_is_found_beside_the_notebook_in_the_session_or_in_drive(away, place, capsys):
+    (away / place).mkdir(parents=True, exist_ok=True)
+    wheel = away / place / "curso_ajuste_fino-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"rota")
+    with pytest.raises(Exception) as error:
+        run_setup(away)
+    sentence = shown(error.value)
+    assert sentence.startswith("No se pudo instalar el curso: comprueba la conexión")
+    assert "Lo último que dijo pip: ERROR: " in sentence
+    assert wheel.samefile(re.search("desde (.*)…", capsys.readouterr().out)[1])
+
+
+def test_a_published_course_comes_from_its_repository(away, monkeypatch, capsys):
+    monkeypatch.setenv("PIP_RETRIES", "0")  # la guardia de red corta cada intento
+    with pytest.raises(Exception, match="No se pudo instalar el curso"):
+        run_setup(away, REPOSITORIO="ana/curso")
+    address = "https://github.com/ana/curso/archive/refs/heads/main.zip"
+    assert f"Instalando el curso desde {address}…" in capsys.readouterr().out
+
+
+def test_a_notebook_shows_the_sentence_and_stops_without_a_traceback(tmp_path):
+    from nbclient import NotebookClient
+
+    hide = "import importlib.util\nimportlib.util.find_spec = lambda name: None"
+    cells = [new_code_cell(text) for text in (hide, setup_cell(), "print('nunca')")]
+    notebook = new_notebook(cells=cells)
+    client = NotebookClient(notebook, resources={"metadata": {"path": tmp_path}})
+    with pytest.raises(Exception, match="Falta el curso"):
+        client.execute()
+    (output,) = notebook.cells[1].outputs
+    assert len(output.traceback) == 1
+    assert output.traceback[0].startswith("Falta el curso, y no está aquí su rueda")
+    assert notebook.cells[2].outputs == []
+
+
+# --- empaquetar ---
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Path:
+    """El zip del curso, ya descomprimido: su carpeta."""
+    pytest.importorskip("hatchling", reason="hatchling construye la rueda sin red")
+    folder = tmp_path_factory.mktemp("zip")
+    with zipfile.ZipFile(pack(ROOT, folder / "nueva")) as archive:
+        archive.extractall(folder)
+    return folder / "curso-ajuste-fino"
+
+
+def test_the_zip_holds_the_wheel_the_lessons_and_how_to_use_them(packed):
+    names = {path.name for path in packed.iterdir()}
+    (wheel,) = packed.glob("curso_ajuste_fino-*-py3-none-any.whl")
+    assert names == {wheel.name, "LÉEME.txt"} | {path.name for path in LESSONS}
+    assert wheel.name in (packed / "LÉEME.txt").read_text(encoding="utf-8")
+
+
+def test_from_the_zip_alone_a_lesson_installs_the_course_and_finds_its_data(packed, tmp_path):
+    python = python_without_the_course(tmp_path / "entorno")
+    lesson = packed / "02_prompting_y_rag.ipynb"
+    cells = json.loads(lesson.read_text(encoding="utf-8"))["cells"]
+    first, second = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"][:2]
+    where = "import course_lib\nprint(course_lib.data_path())"
+    # El mismo proceso instala el curso y lo importa, como en un cuaderno.
+    result = subprocess.run(
+        [python, "-c", "\n".join([first, second, where])],
+        cwd=packed, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "Instalando el curso desde ./curso_ajuste_fino-" in result.stdout
+    assert Path(result.stdout.splitlines()[-1]).is_relative_to(tmp_path / "entorno")
+
+
+def python_without_the_course(folder: Path) -> Path:
+    """Un entorno con lo mismo que este, menos el curso, como Colab; nada se descarga."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / Path(sys.executable).relative_to(sys.prefix)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    run = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "curso_ajuste_fino" not in entry.name:
+            Path(run.stdout.strip(), entry.name).symlink_to(entry)
+    return python
+
+
+def test_outside_the_repository_there_is_nothing_to_pack(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no está el repositorio del curso"):
+        pack(tmp_path, tmp_path)
+
+
+def test_a_failed_wheel_is_one_sentence(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[build-system", encoding="utf-8")
+    (tmp_path / "notebooks").mkdir()
+    cells = [new_markdown_cell("# Lección")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_una.ipynb")
+    with pytest.raises(ValueError, match=r"No se pudo construir la rueda.*Lo último que dijo pip"):
+        pack(tmp_path, tmp_path / "salida")
