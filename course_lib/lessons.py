@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -117,7 +118,7 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
 
     code_cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     current = 0
-    offline = os.environ.get("CURSO_RUTA", "mini") == "mini"  # las demás rutas descargan su modelo
+    offline = _track_name(notebook) == "mini"  # las demás rutas descargan su modelo
 
     with tqdm(total=len(code_cells), desc=path.stem, unit="celda", file=sys.stderr) as bar:
 
@@ -151,6 +152,13 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             )
         bar.update(len(code_cells) - bar.n)
     return None
+
+
+def _track_name(notebook) -> str:
+    """La ruta con que correrá: la escrita en la primera celda o, si no, la de `CURSO_RUTA`."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    written = re.search(r'^RUTA = "(\w+)"', code, re.MULTILINE)
+    return written[1] if written else os.environ.get("CURSO_RUTA") or "mini"
 
 
 def peak_memory_gib() -> float | None:

@@ -95,6 +95,17 @@ def test_each_lesson_runs_in_its_own_folder_and_offline(course):
     assert executed.cells[1].outputs[0].text == "notebooks 1\n"
 
 
+def test_a_lesson_that_chooses_a_track_of_the_hub_in_its_first_cell_has_network(
+    course, monkeypatch
+):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    code = 'import os\nRUTA = "gpt2"\nprint(os.environ.get("HF_HUB_OFFLINE"))'
+    path = write_lesson(course / "notebooks", "06_red", code)
+    lessons.run_notebooks([path], course / "salida")
+    executed = nbformat.read(course / "salida" / "06_red.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].text == "None\n"
+
+
 def test_peak_memory_is_that_of_the_kernels(course):
     path = write_lesson(course / "notebooks", "06_memoria", "block = bytearray(2**29)\nlen(block)")
     lessons.run_notebooks([path], course / "salida")
