@@ -100,9 +100,9 @@ def check_four_bits() -> None:
     if not torch.cuda.is_available():
         raise ValueError(
             "Para cargar en 4 bits hace falta una GPU de NVIDIA, y aquí no la hay: en Colab, elige "
-            "«Entorno de ejecución → Cambiar tipo → T4». Sin ella puedes seguir con el modelo en "
-            "miniatura o, si te cabe, sin cuantizar: load_big(nombre, four_bits=False), que antes "
-            "de cargar hace la cuenta."
+            "«Entorno de ejecución → Cambiar tipo de entorno de ejecución → T4». Sin ella puedes "
+            "seguir con el modelo en miniatura o cargarlo sin cuantizar con load_big(nombre, "
+            "four_bits=False), que comprueba antes si cabe."
         )
     problem = bitsandbytes_problem()
     if problem:
@@ -153,12 +153,13 @@ def encode_all(
     if not kept:
         raise ValueError(f"Ninguna conversación cabe en {length} tokens: sube length o pártelas.")
     if len(kept) < len(encoded):
-        print(f"{len(encoded) - len(kept)} de {len(encoded)} no caben en {length} tokens y no van.")
+        left_out = f"{len(encoded) - len(kept)} de {len(encoded)}"
+        print(f"{left_out} no caben en {length} tokens y se dejan fuera.")
     return kept
 
 
 def small_gpu_arguments(folder: Path, setup: Setup, epochs: float = 3, rate: float = RATE):
-    """Los `TrainingArguments` de `setup`: filas de a pocas, acumuladas, y 16 bits si los hay.
+    """Los `TrainingArguments` de `setup`: pocas filas cada vez, acumuladas, y 16 bits si los hay.
 
     Con los 4 bits va el AdamW paginado y en 8 bits de `bitsandbytes` (QLoRA, §3).
     """

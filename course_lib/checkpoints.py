@@ -87,7 +87,7 @@ def last_point(
 
     Args:
         identity: lo que da `identify`.
-        scaled: si el ajuste necesita también la escala de los gradientes, como con fp16 en CUDA.
+        scaled: si el ajuste necesita también la escala de los gradientes, como con `fp16` en CUDA.
         ignored: puntos que no se miran.
     """
     ended = read_json(folder / ENDED)
@@ -104,7 +104,7 @@ def last_point(
             continue
         lacking = cut_piece(path, scaled)
         if lacking:
-            report(f"No uso {path}: le falta {lacking}, o no se acabó de escribir.")
+            report(f"No uso {path}: le falta {lacking}, o lo tiene a medias.")
             continue
         control = state["stateful_callbacks"].get("TrainerControl", {}).get("args", {})
         step, steps = state["global_step"], state["max_steps"]
@@ -115,8 +115,8 @@ def last_point(
         changed = [name for name in identity if identity[name] != other.get(name)]
         report(
             f"Empiezo de nuevo: lo guardado en {folder} es de otro ajuste (cambian "
-            f"{' y '.join(changed)}) y se borrará al guardar el primer punto de este; si lo "
-            "quieres, interrumpe y elige otro output_dir."
+            f"{' y '.join(changed)}) y se borrará al guardar el primer punto de este; para "
+            "conservarlo, interrumpe la celda y elige otro output_dir."
         )
     return None
 

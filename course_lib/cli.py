@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="escribe el informe en JSON")
 
     publish = add_command(
-        commands, "publicar", _publish, "pone en cuadernos y README la dirección del repositorio"
+        commands, "publicar", _publish, "pone en los cuadernos y el README dónde está el curso"
     )
     home = publish.add_mutually_exclusive_group(required=True)
     home.add_argument(

@@ -126,24 +126,26 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
     if any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said:
         return OSError, (
             f"No queda sitio en el disco para «{name}»: libera espacio, o lleva la caché a otro "
-            f"disco con la variable HF_HOME. {again}"
+            f"disco con la variable HF_HOME y reinicia el cuaderno. {again}"
         )
     if "Consistency check" in said:
         return ConnectionError, f"«{name}» no llegó entero: repite la celda. {again}"
     if names & {"SafetensorError", "ArrowInvalid", "DatasetGenerationError", "JSONDecodeError"}:
-        mend = "vuelve a copiarlo" if local else "borra su carpeta de la caché y repite la celda"
+        cache = "borra su carpeta de la caché (~/.cache/huggingface o, si la cambiaste, HF_HOME)"
+        mend = "vuelve a copiarlo" if local else f"{cache} y repite la celda"
         return ValueError, f"Algún archivo de «{name}» está dañado: {mend}."
     if local:
         if isinstance(error, OSError | ValueError):
             return FileNotFoundError, (
                 f"La carpeta «{name}» no tiene un modelo completo en safetensors con su "
-                f"tokenizador: {_first_line(error)}"
+                f"tokenizador; guarda los dos en ella con save_pretrained: {_first_line(error)}"
             )
         return None, ""
     if "GatedRepoError" in names or status in (401, 403):
         return ConnectionError, (
             f"«{name}» no existe en el Hub o pide permiso: revisa el nombre y, si es de acceso "
-            "restringido, acéptalo en su página y pon tu clave en la variable HF_TOKEN."
+            "restringido, acepta sus condiciones en su página y pon tu clave en la variable "
+            "HF_TOKEN."
         )
     if status == 429:
         wait = _retry_after(chain)
@@ -165,7 +167,7 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         return ConnectionError, (
             f"La red está apagada (HF_HUB_OFFLINE) y «{name}» no está entero en este ordenador: "
-            "quita esa variable o usa la ruta «mini», que no necesita red."
+            "quita esa variable y reinicia el cuaderno, o usa la ruta «mini», que no necesita red."
         )
     unreached = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "TransportError"}
     if names & {*unreached, "ConnectionError", "TimeoutError"} or "couldn't connect" in said:
@@ -201,7 +203,7 @@ def refuse_damaged(name: str, error: Exception | None = None) -> None:
     """Borra de la caché los archivos de `name` que no son los que publicó el Hub, y lo dice.
 
     En la caché cada archivo se llama como su suma: SHA-256 los grandes y SHA-1 de git los demás.
-    (En Windows, sin enlaces simbólicos, los nombres no la llevan y no se puede comprobar).
+    (En Windows, sin enlaces simbólicos, los nombres no llevan la suma y no se puede comprobar).
 
     Raises:
         ValueError: si había alguno, con `error` como causa.

@@ -30,7 +30,7 @@ def training_pairs(track: Track) -> list[Pair]:
 
 
 def total_steps(track: Track) -> int:
-    """Los pasos de la receta original: cada uno, un lote; el último de cada época, a medias."""
+    """Los pasos de la receta original: cada uno, un lote; el último de la época, quizá menor."""
     return -(-len(training_pairs(track)) // track.batch_size) * track.epochs
 
 

@@ -22,7 +22,7 @@ ARCHIVE = "https://github.com/{repository}/archive/refs/heads/main.zip"
 
 # Lo que dice un archivo antes de publicar y después; `{link}` es el distintivo con su enlace.
 _NOTEBOOK_SENTENCES = (
-    "En Colab, la celda siguiente instala el curso desde su rueda: arrastra antes "
+    "En Colab, la celda siguiente instala el curso desde su rueda (*wheel*): arrastra antes "
     "`curso_ajuste_fino-….whl` al panel «Archivos», o activa ahí el Drive donde la tengas.",
     "{link} La celda siguiente instala el curso si hace falta.",
 )
@@ -38,8 +38,8 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[\w.-]{1,10
 
 READ_ME = """¿Cuándo conviene el ajuste fino?: el curso, en una carpeta
 
-Contiene los cuadernos y la rueda ({wheel}), de donde se instala la biblioteca del curso con sus
-datos y su minimodelo. No hace falta nada más.
+Contiene los cuadernos y la rueda (wheel: {wheel}), de donde se instala la biblioteca del
+curso con sus datos y su minimodelo. No hace falta nada más.
 
 En Colab
 1. Descomprime el zip en tu equipo y sube a tu Drive la carpeta «curso-ajuste-fino».
@@ -60,7 +60,7 @@ def publish(root: Path, repository: str | None) -> list[Path]:
 
     Args:
         root: la carpeta del repositorio.
-        repository: «DUEÑO/REPOSITORIO» de GitHub; None retira lo publicado.
+        repository: «DUEÑO/REPOSITORIO» de GitHub; `None` retira lo publicado.
 
     Returns:
         Los archivos que han cambiado.

@@ -60,11 +60,12 @@ def with_smaller_batch(args, training: bool):
     setattr(args, name, size // parts)
     if not training:
         # La pérdida apartada es una media de medias de lote: puede variar en los decimales.
-        return args, f"No cabe en memoria medir de {size} en {size}: mido de {size // parts}."
+        less = size // parts
+        return args, f"No cabe en memoria medir de {size} en {size}: mido de {less} en {less}."
     args.gradient_accumulation_steps *= parts
     return args, (
-        f"No cabe en memoria un lote de {size}: lo hago en {args.gradient_accumulation_steps} "
-        f"trozos de {size // parts}, y cada paso sigue viendo los mismos "
+        f"No cabe en memoria un lote de {size}: hago cada paso en "
+        f"{args.gradient_accumulation_steps} trozos de {size // parts}, y sigue viendo los mismos "
         f"{args.gradient_accumulation_steps * size // parts} ejemplos."
     )
 
@@ -130,9 +131,9 @@ def check_disk(model, args, examples: int, reusable: int = 0) -> None:
     free = shutil.disk_usage(there).free + reusable
     if needed > free:
         raise OSError(
-            f"No cabe: los {saves} puntos de control que este ajuste guardará en {folder} ocupan "
-            f"{gigabytes(needed)} GB, y quedan {gigabytes(free)} libres; libera sitio, baja "
-            "save_total_limit o elige otro output_dir."
+            f"No cabe en el disco: los puntos de control de este ajuste, hasta {saves} a la vez, "
+            f"ocuparán {gigabytes(needed)} GB en {folder}, y quedan {gigabytes(free)} libres; "
+            "libera sitio, baja save_total_limit o elige otro output_dir."
         )
 
 

@@ -93,15 +93,16 @@ def choose_setup(shape: Shape, gib: float, length: int = LENGTH) -> Setup:
     """La primera de `SETUPS` que cabe, con su margen, en `gib` GiB libres.
 
     Raises:
-        ValueError: si no cabe ninguna; dice cuánto falta.
+        ValueError: si no cabe ninguna; dice cuánto pide la menor y cuánto hay.
     """
     for setup in SETUPS:
         if fits(setup_memory(shape, setup, length), gib) == "cabe":
             return setup
     least = setup_memory(shape, SETUPS[-1], length).total / GIB
     raise ValueError(
-        f"No cabe de ninguna manera: lo menos que pide son {_spanish(least)} GiB, más un margen, y "
-        f"hay {_spanish(gib)}. Acorta los ejemplos (length={length}) o busca un modelo menor."
+        f"No cabe de ninguna manera: lo menos que pide son {_spanish(least)} GiB, más un margen, "
+        f"y hay {_spanish(gib)}. Acorta los ejemplos (length, ahora {length}) o busca un modelo "
+        "menor."
     )
 
 

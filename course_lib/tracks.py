@@ -143,7 +143,7 @@ def get_track(name: str | None = None, report: Callable[[str], None] = print) ->
     """La ruta pedida, o la de `CURSO_RUTA`, o `mini`; con el recorte de `CURSO_EJEMPLOS`.
 
     Args:
-        name: «mini» o «gpt2».
+        name: `mini` o `gpt2`.
         report: adónde va el aviso de lo que se usa y lo que se recorta; en `mini` entera no lo hay.
 
     Raises:
@@ -152,8 +152,8 @@ def get_track(name: str | None = None, report: Callable[[str], None] = print) ->
     name = name or os.environ.get("CURSO_RUTA") or "mini"
     if name not in TRACKS:
         raise ValueError(
-            f"No hay ninguna ruta «{name}»: las hay {', '.join(TRACKS)}. "
-            "Elígela en la primera celda o con la variable CURSO_RUTA."
+            f"No hay ninguna ruta «{name}»: elige {' o '.join(TRACKS)} en la primera celda o con "
+            "la variable CURSO_RUTA."
         )
     return _announced(TRACKS[name](), report)
 
@@ -179,6 +179,8 @@ def own_track(
     Raises:
         FileNotFoundError, ValueError: si el archivo de diálogos no sirve.
     """
+    if language not in ("es", "en"):
+        raise ValueError(f"No hay preguntas en el idioma «{language}»: elige «es» o «en».")
     train, rest = split_dialogues(read_dialogues(dialogues, report), test_fraction=0.2)
     validation, test = split_dialogues(rest, test_fraction=0.5)
     parts = {"train": train, "validation": validation, "test": test}
@@ -225,10 +227,10 @@ def _announced(track: Track, report: Callable[[str], None]) -> Track:
     share = short.train_dialogues / track.train_dialogues
     short = replace(short, warmup_steps=max(1, round(share * track.warmup_steps)))
     report(
-        f"Recortada a {limit} ejemplos de cada cosa: {short.train_dialogues} diálogos de "
-        f"{track.train_dialogues}, {short.questions} preguntas por examen de {track.questions} y "
-        f"{short.warmup_steps} pasos de subida de la tasa de {track.warmup_steps}. Los intervalos "
-        "serán anchos. Para usarlos todos: CURSO_EJEMPLOS=0."
+        f"Recortada a {limit} ejemplos de cada cosa: {short.train_dialogues} de "
+        f"{track.train_dialogues} diálogos, {short.questions} de {track.questions} preguntas por "
+        f"examen y {short.warmup_steps} de {track.warmup_steps} pasos de subida de la tasa. Los "
+        "intervalos serán anchos. Para usarlos todos: CURSO_EJEMPLOS=0."
     )
     return short
 

@@ -21,7 +21,7 @@ def executed(hub, tmp_path):
     """Los cuadernos ejecutados por `curso ejecutar`, como los deja a un estudiante; por nombre."""
     folder = tmp_path / FOLDER
     course = [sys.executable, "-m", "course_lib.cli", "ejecutar", "--salida", str(folder)]
-    env = hub.env | {"CURSO_RUTA": "gpt2", "CURSO_EJEMPLOS": "4"}
+    env = hub.env | {"CURSO_RUTA": "gpt2", "CURSO_EJEMPLOS": "4", "OMP_NUM_THREADS": "2"}
     out = run(course, env=env, capture_output=True, text=True, timeout=900)
     assert out.returncode == 0, out.stderr[-2000:]
     return {

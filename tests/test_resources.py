@@ -136,8 +136,8 @@ def test_out_of_memory_when_measuring_only_that_batch_shrinks(tune, make_model):
     whole, _ = tune(make_model(), "entero", True, **steps)
     parts, said = tune(narrow(make_model(), 2, training=False), "partido", True, **steps)
     assert said == [
-        "No cabe en memoria medir de 6 en 6: mido de 3.",
-        "No cabe en memoria medir de 3 en 3: mido de 1.",
+        "No cabe en memoria medir de 6 en 6: mido de 3 en 3.",
+        "No cabe en memoria medir de 3 en 3: mido de 1 en 1.",
     ]
     assert losses(parts) == losses(whole) and close(whole, parts)
 
@@ -292,7 +292,8 @@ for LEFT in (0, 5_000_000):
 """,
     )
     print(said)
-    assert said.startswith("No cabe: los 3 puntos de control") and "libres; libera sitio" in said
+    assert said.startswith("No cabe en el disco: ") and "hasta 3 a la vez" in said
+    assert "libres; libera sitio" in said
     assert said.count("IGUALES") == 2 and "DISTINTOS" not in said
     assert said.count("El disco se llenó al guardar en") == 2
     assert said.count("checkpoint-2, y con resume=True seguirá desde ahí.") == 2
@@ -323,7 +324,7 @@ def test_how_many_checkpoints_must_fit(make_model, tmp_path, monkeypatch):
             str(tmp_path / "nueva"),
             **({"num_train_epochs": 2, "per_device_train_batch_size": 2} | changes),
         )
-        with pytest.raises(OSError, match=rf"los {expected} puntos de control"):
+        with pytest.raises(OSError, match=rf"hasta {expected} a la vez"):
             resources.check_disk(make_model(), args, 10)
     args.save_strategy = "no"
     resources.check_disk(make_model(), args, 10)

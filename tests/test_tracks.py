@@ -51,7 +51,7 @@ def test_without_a_gpu_a_big_track_is_cut_by_itself_and_says_how_much(no_gpu):
     assert track.limit == track.train_dialogues == track.questions == CPU_EXAMPLES
     assert track.cut(5) == 5
     assert track.cut(500) == CPU_EXAMPLES
-    assert f"{CPU_EXAMPLES} diálogos de 11118" in said[-1]
+    assert f"{CPU_EXAMPLES} de 11118 diálogos" in said[-1]
     assert "CURSO_EJEMPLOS=0" in said[-1]
 
 
@@ -131,6 +131,11 @@ def test_an_untied_output_table_is_saved_with_the_model(tmp_path, own_dialogues,
     model.save_pretrained(tmp_path / "otra")
     again = LlamaForCausalLM.from_pretrained(tmp_path / "otra")
     assert torch.equal(model.lm_head.weight, again.lm_head.weight)
+
+
+def test_a_language_without_questions_is_explained(own_dialogues):
+    with pytest.raises(ValueError, match="el idioma «fr»: elige «es» o «en»"):
+        own_track("modelo", own_dialogues, language="fr")
 
 
 def test_a_folder_without_a_model_is_explained(no_gpu, own_dialogues, tmp_path):

@@ -32,7 +32,7 @@ def _review_control(answer) -> str | None:
     language = "en" if "yes" in truths else "es"  # con la ruta gpt2 se pregunta en inglés
     yes = normalize(world.WORDS[language].yes)
     if not set(truths) <= {yes, "no"}:
-        return "cada respuesta debe ser «sí» o «no»."
+        return "cada respuesta debe ser «sí» o «no» (en inglés, «yes» o «no»)."
     if len({normalize(str(question)) for question, _ in answer}) < 4:
         return "hay preguntas repetidas."
     for (question, _), truth in zip(answer, truths, strict=True):
