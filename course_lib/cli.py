@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrumpido.", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError) as error:
+    except BrokenPipeError:  # quien leía (head, less) se fue antes de acabar
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
         if os.environ.get("CURSO_DEPURAR"):
             raise
         print(error, file=sys.stderr)

@@ -150,15 +150,18 @@ def prepare_for_chat(tokenizer, model=None):
     Returns:
         El mismo tokenizador.
     """
+    known = len(tokenizer)
     tokenizer.add_tokens([USER, BOT], special_tokens=True)
     tokenizer.add_special_tokens({"pad_token": PAD})
     tokenizer.chat_template = CHAT_TEMPLATE
     if model is not None:
         old = model.get_input_embeddings().num_embeddings
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        # Hay tablas con filas de sobra: no se encogen.
+        model.resize_token_embeddings(max(old, len(tokenizer)), mean_resizing=False)
+        first, end = min(known, old), len(tokenizer)
         # Nacen iguales a la media de los demás: ni más probables ni más raros que cualquiera.
         for table in (model.get_input_embeddings(), model.get_output_embeddings()):
-            table.weight.data[old:] = table.weight.data[:old].mean(0)
+            table.weight.data[first:end] = table.weight.data[:first].mean(0)
         model.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
 

@@ -77,6 +77,8 @@ def checked(name: str) -> Iterator[None]:
         OSError: si no cabe en el disco.
     """
     local = Path(name).is_dir()
+    if not local and _is_a_path(name):
+        raise FileNotFoundError(f"No existe la carpeta «{name}»: revisa la ruta.")
     # Sin safetensors no se carga, ni se pide a un servicio ajeno que los haga, como transformers.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     with _offline_if(not local and not reachable()):
@@ -123,6 +125,11 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
     status = next((s for e in chain if (s := _status(e))), None)
     again = "Los archivos ya bajados se conservan: al repetir la celda, solo se baja lo que falta."
 
+    if "trust_remote_code" in said:
+        return ValueError, (
+            f"«{name}» necesita ejecutar código que viene con él, y el curso no lo hace nunca: "
+            "elige un modelo de los que transformers conoce."
+        )
     if any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said:
         return OSError, (
             f"No queda sitio en el disco para «{name}»: libera espacio, o lleva la caché a otro "
@@ -138,7 +145,7 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
         if isinstance(error, OSError | ValueError):
             return FileNotFoundError, (
                 f"La carpeta «{name}» no tiene un modelo completo en safetensors con su "
-                f"tokenizador; guarda los dos en ella con save_pretrained: {_first_line(error)}"
+                "tokenizador: guarda los dos en ella con save_pretrained."
             )
         return None, ""
     if "GatedRepoError" in names or status in (401, 403):
@@ -264,6 +271,18 @@ def _cause(error: Exception, name: str) -> Exception:
     except Exception as cause:
         return cause
     return error
+
+
+def _is_a_path(name: str) -> bool:
+    """Si `name` solo puede ser una ruta: en el Hub son `nombre` o `dueño/nombre`."""
+    parent = Path(name).parent
+    return (
+        Path(name).is_absolute()
+        or name.startswith((".", "~"))
+        or "\\" in name
+        or name.count("/") > 1
+        or (parent != Path(".") and parent.is_dir())
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

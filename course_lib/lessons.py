@@ -143,8 +143,10 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             own = {"CURSO_SALIDA": str(output_dir.resolve())} | NO_PROGRESS_BARS
             client.execute(env=os.environ | own | (OFFLINE if offline else {}))
         except (CellControlSignal, DeadKernelError) as error:
-            name = getattr(error, "ename", type(error).__name__)
-            detail = getattr(error, "evalue", str(error)).strip() or "sin más explicación"
+            name = getattr(error, "ename", "el núcleo")
+            dead = "se cerró de golpe, quizá por falta de memoria; un entrenamiento a medias sigue "
+            dead += "al repetir la orden"
+            detail = getattr(error, "evalue", dead).strip() or "sin más explicación"
             first_line = notebook.cells[code_cells[current]].source.strip().split("\n")[0]
             return (
                 f"La lección {path.stem} se detuvo en la celda de código {current + 1} de "
@@ -157,6 +159,8 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
 def _track_name(notebook) -> str:
     """La ruta con que correrá: la escrita en la primera celda o, si no, la de `CURSO_RUTA`."""
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    if "own_track(" in code:
+        return "propia"
     written = re.search(r'^RUTA = "(\w+)"', code, re.MULTILINE)
     return written[1] if written else os.environ.get("CURSO_RUTA") or "mini"
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from course_lib import __version__, data_path, output_path
+from course_lib.checksums import sha256
 from course_lib.dialogue_stats import describe_dialogues
 from course_lib.dialogues import Dialogue, Pair, to_pairs
 from course_lib.encoding import Kind, collate, encode_original
-from course_lib.tracks import Track, device
+from course_lib.tracks import Track, load_causal_lm
 from course_lib.training import Run, fine_tune, set_seed
 
 SEED = 7
@@ -85,16 +86,15 @@ def original_model(track: Track, folder: Path | None = None):
     Returns:
         `(modelo, tokenizador, segundos)`: los segundos son los que costó ajustarlo.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = folder or output_path("fracaso", track.name)
     args = original_arguments(track, folder)
     if (folder / "receta.json").exists():
         saved = json.loads((folder / "receta.json").read_text(encoding="utf-8"))
         if saved["receta"] == recipe(track, args) and "registro" in saved:
-            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            return model.to(device()).eval(), tokenizer, saved["segundos"]
+            return load_causal_lm(str(folder)), tokenizer, saved["segundos"]
     set_seed(SEED)
     model, tokenizer = track.load_model(), track.load_tokenizer()
     data = original_dataset(track, tokenizer)
@@ -173,11 +173,19 @@ def recipe(track: Track, args) -> dict:
         "seed",
     )
     turns = [d.turns for d in track.load_dialogues("train")[: track.train_dialogues]]
-    sums = Path(track.model) / "SHA256SUMS"
     return {name: getattr(args, name) for name in names} | {
         "version": __version__,
         "ruta": track.name,
         "longitud": track.max_length,
-        "modelo": sums.read_text(encoding="utf-8") if sums.exists() else track.model,
+        "modelo": _weights_of(track.model),
         "charlas": hashlib.sha256(repr(turns).encode()).hexdigest(),
     }
+
+
+def _weights_of(model: str) -> str:
+    """Lo que identifica los pesos de partida: las sumas de una carpeta, o un nombre del Hub."""
+    folder = Path(model)
+    if (folder / "SHA256SUMS").exists():
+        return (folder / "SHA256SUMS").read_text(encoding="utf-8")
+    sums = [f"{sha256(file)}  {file.name}" for file in sorted(folder.glob("*.safetensors"))]
+    return "\n".join(sums) or model

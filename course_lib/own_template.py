@@ -11,6 +11,15 @@ from collections.abc import Sequence
 from course_lib.encoding import IGNORED, Encoded, Kind, encode_conversation, plain
 
 
+def marks_replies(template: str) -> bool:
+    """Si una plantilla de chat señala con `{% generation %}` lo que dice el modelo.
+
+    >>> marks_replies("{% if add_generation_prompt %}{% endif %}")
+    False
+    """
+    return bool(re.search(r"{%-?\s*generation\s*-?%}", template))
+
+
 def encode_with_own_template(tokenizer, messages: Sequence[dict[str, str]]) -> Encoded:
     """Codifica una conversación con la plantilla del tokenizador: cuentan las respuestas y su fin.
 
@@ -33,7 +42,7 @@ def encode_with_own_template(tokenizer, messages: Sequence[dict[str, str]]) -> E
         )
     if not messages or messages[0]["role"] == "assistant":
         raise ValueError("La conversación está vacía o empieza por el asistente: quita ese turno.")
-    if re.search(r"{%-?\s*generation", template):
+    if marks_replies(template):
         return encode_conversation(tokenizer, messages)
 
     messages = [{**m, "content": plain(m["content"], tokenizer)} for m in messages]

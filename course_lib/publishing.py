@@ -34,7 +34,9 @@ _BADGE_LINK = re.escape(BADGE) + r"\([^)]*\)"
 _README_ROW = re.compile(r"\]\(notebooks/([^)/]+\.ipynb)\)(?: " + _BADGE_LINK + ")?")
 # En el JSON de un cuaderno, las comillas del código llevan barra.
 _STAMP = re.compile(r'(REPOSITORIO = \\")[^"\\]*(\\")')
-_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[\w.-]{1,100}", re.ASCII)
+_REPOSITORY = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)(?!.*\.git$)[\w.-]{1,100}", re.ASCII
+)
 
 READ_ME = """¿Cuándo conviene el ajuste fino?: el curso, en una carpeta
 
@@ -49,9 +51,10 @@ En Colab
 4. Ejecuta las celdas en orden. La primera instala el curso.
 
 En tu equipo
-Hace falta Python 3.11 o posterior. En esta carpeta:
-    pip install {wheel} jupyterlab
-    jupyter lab
+Hace falta Python 3.11 o posterior. En esta carpeta, en Linux o macOS:
+    python3 -m venv .venv
+    .venv/bin/pip install {wheel} jupyterlab
+    .venv/bin/jupyter lab
 """
 
 

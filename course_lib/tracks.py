@@ -7,7 +7,7 @@ N ejemplos de cada cosa, para quien no tiene GPU.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from course_lib import data_path
@@ -49,14 +49,21 @@ class Track:
 
         Raises:
             FileNotFoundError: si falta un archivo del modelo, o el modelo entero.
-            ValueError: si alguno está dañado.
+            ValueError: si alguno está dañado, o en el modelo no cabe `max_length`.
             ConnectionError: si hay que descargarlo y no se puede; la frase dice por qué.
         """
         from course_lib.checksums import verify_checksums
 
         if self.name == "mini":
             verify_checksums(Path(self.model))
-        return _load_model(self.model)
+        model = load_causal_lm(self.model)
+        room = getattr(model.config, "max_position_embeddings", self.max_length)
+        if room < self.max_length:
+            raise ValueError(
+                f"La ruta pide ejemplos de {self.max_length} tokens y en «{self.model}» caben "
+                f"{room}: baja max_length."
+            )
+        return model
 
     def load_tokenizer(self):
         """El tokenizador de la ruta; el de GPT-2, como el del minimodelo, viene sin relleno."""
@@ -74,7 +81,7 @@ class Track:
         """
         if self.instruct is None:
             raise ValueError(f"La ruta «{self.name}» no tiene un modelo ya ajustado: usa «gpt2».")
-        return _load_model(self.instruct), _load_tokenizer(self.instruct)
+        return load_causal_lm(self.instruct), _load_tokenizer(self.instruct)
 
     def cut(self, n: int) -> int:
         """`n`, o el recorte de la ruta si es menor."""
@@ -181,7 +188,19 @@ def own_track(
     """
     if language not in ("es", "en"):
         raise ValueError(f"No hay preguntas en el idioma «{language}»: elige «es» o «en».")
-    train, rest = split_dialogues(read_dialogues(dialogues, report), test_fraction=0.2)
+    unknown = sorted(changes.keys() - {field.name for field in fields(Track)})
+    if unknown:
+        raise ValueError(
+            f"Una ruta no tiene {', '.join(unknown)}: sus campos son los de Track, en "
+            "course_lib/tracks.py."
+        )
+    read = read_dialogues(dialogues, report)
+    if len({dialogue.turns for dialogue in read}) < 10:
+        raise ValueError(
+            f"«{dialogues}» no llega a diez diálogos distintos, y hay que repartirlos en tres "
+            "partes: reúne más."
+        )
+    train, rest = split_dialogues(read, test_fraction=0.2)
     validation, test = split_dialogues(rest, test_fraction=0.5)
     parts = {"train": train, "validation": validation, "test": test}
     options = {"instruct": None, "train_dialogues": len(train)} | changes
@@ -235,7 +254,14 @@ def _announced(track: Track, report: Callable[[str], None]) -> Track:
     return short
 
 
-def _load_model(name: str):
+def load_causal_lm(name: str):
+    """Un modelo causal, de una carpeta o del Hub, en modo de evaluación y en `device()`.
+
+    Solo de safetensors, y sin ejecutar el código que traiga.
+
+    Raises:
+        FileNotFoundError, ValueError, ConnectionError, OSError: los de `hub.checked`.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
@@ -245,7 +271,7 @@ def _load_model(name: str):
     disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
     with checked(name):
         model = AutoModelForCausalLM.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32
+            name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
     # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
     model.loss_type = "ForCausalLM"
@@ -262,4 +288,4 @@ def _load_tokenizer(name: str):
     from course_lib.hub import checked
 
     with checked(name):
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)

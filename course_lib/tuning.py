@@ -214,6 +214,7 @@ def tune_for_chat(
             Dataset.from_list([vars(e) for e in train]),
             lambda rows: collate(rows, tokenizer.pad_token_id),
             eval_dataset=Dataset.from_list([vars(e) for e in held_out]),
+            resume=True,
             callbacks=[EarlyStoppingCallback(early_stopping_patience=2)],
         )
     save_tuned(run.model.eval(), folder)

@@ -72,4 +72,23 @@ def test_bad_input_gives_two(talks, folder, capsys, path, options, message):
 
 def test_a_missing_tokenizer_is_explained(talks, tmp_path, capsys):
     assert main(["auditar", str(talks), "--modelo", str(tmp_path / "nada")]) == 2
-    assert "No se puede cargar el tokenizador" in capsys.readouterr().err
+    assert "No existe la carpeta" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_the_dialogues_is_explained(folder, tmp_path, capsys):
+    assert main(["auditar", str(tmp_path), "--modelo", str(folder)]) == 2
+    assert "es una carpeta: da el archivo" in capsys.readouterr().err
+
+
+def test_a_template_that_does_not_mark_replies_counts_everything(
+    talks, chat_tokenizer, tmp_path, capsys
+):
+    chat_tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    chat_tokenizer.save_pretrained(tmp_path / "suya")
+    main(["auditar", str(talks), "--modelo", str(tmp_path / "suya"), "--dialogos"])
+    out = capsys.readouterr().out
+    assert "[GRAVE] nada-supervisado" not in out
+    assert "usuario-supervisado" in out

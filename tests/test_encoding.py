@@ -208,3 +208,18 @@ def test_padding_never_counts_in_a_batch_whatever_its_id(chat_tokenizer, pad):
         assert set(batch["kinds"][i, size:].tolist()) <= {Kind.PADDING}
         assert batch["attention_mask"][i].sum() == size
         assert (batch["labels"][i] == chat_tokenizer.eos_token_id).sum() == 1  # el fin sí cuenta
+
+
+def test_a_table_with_rows_to_spare_is_not_cut_and_the_markers_take_the_mean(tokenizer, make_model):
+    import torch
+
+    model = make_model(vocabulary=500)  # más filas que tokens, como en muchos modelos del Hub
+    known = len(tokenizer)
+    before = model.get_input_embeddings().weight.detach().clone()
+    prepare_for_chat(tokenizer, model)
+    table = model.get_input_embeddings().weight
+    assert table.shape == before.shape
+    for token in (USER, BOT):
+        row = table[tokenizer.convert_tokens_to_ids(token)]
+        assert torch.allclose(row, before[:known].mean(0), atol=1e-6)
+    assert torch.equal(table[:known], before[:known])

@@ -231,7 +231,8 @@ def test_a_notebook_shows_the_sentence_and_stops_without_a_traceback(tmp_path):
     from nbclient import NotebookClient
 
     hide = "import importlib.util\nimportlib.util.find_spec = lambda name: None"
-    cells = [new_code_cell(text) for text in (hide, setup_cell(), "print('nunca')")]
+    unpublished = re.sub('REPOSITORIO = ".*"', 'REPOSITORIO = ""', setup_cell())
+    cells = [new_code_cell(text) for text in (hide, unpublished, "print('nunca')")]
     notebook = new_notebook(cells=cells)
     client = NotebookClient(notebook, resources={"metadata": {"path": tmp_path}})
     with pytest.raises(Exception, match="Falta el curso"):

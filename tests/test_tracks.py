@@ -153,3 +153,43 @@ def test_a_damaged_model_is_explained(no_gpu, own_dialogues, tmp_path, make_mode
     track = own_track(folder, own_dialogues, report=lambda text: None)
     with pytest.raises(ValueError, match="dañado: vuelve a copiarlo"):
         track.load_model()
+
+
+def test_code_that_comes_with_a_model_is_never_run(no_gpu, own_dialogues, tmp_path):
+    folder = tmp_path / "raro"
+    folder.mkdir()
+    config = {"model_type": "raro", "auto_map": {"AutoConfig": "conf.Raro"}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    ran = tmp_path / "ejecutado"
+    (folder / "conf.py").write_text(f"open({str(ran)!r}, 'w')\n", encoding="utf-8")
+    track = own_track(folder, own_dialogues, report=lambda text: None)
+    with pytest.raises(ValueError, match=r"raro» necesita ejecutar código .* no lo hace nunca"):
+        track.load_model()
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("name", ["./nada", "/nada/de/nada", "{folder}/nada", "una/carpeta/honda"])
+def test_a_folder_that_does_not_exist_is_not_taken_for_a_name_of_the_hub(
+    no_gpu, own_dialogues, tmp_path, name
+):
+    track = own_track(name.format(folder=tmp_path), own_dialogues, report=lambda text: None)
+    with pytest.raises(FileNotFoundError, match=r"No existe la carpeta «.*»: revisa la ruta"):
+        track.load_tokenizer()
+
+
+def test_examples_longer_than_the_model_are_refused_before_training(
+    no_gpu, own_dialogues, tmp_path, make_model
+):
+    make_model(positions=64).save_pretrained(tmp_path / "modelo")
+    track = own_track(tmp_path / "modelo", own_dialogues, report=lambda text: None, max_length=100)
+    with pytest.raises(ValueError, match=r"ejemplos de 100 tokens .* caben 64: baja max_length"):
+        track.load_model()
+
+
+def test_a_field_that_a_track_lacks_and_too_few_dialogues_are_explained(own_dialogues, tmp_path):
+    with pytest.raises(ValueError, match="Una ruta no tiene maxlength: sus campos"):
+        own_track("modelo", own_dialogues, maxlength=3)
+    few = tmp_path / "pocos.jsonl"
+    few.write_text("\n".join(own_dialogues.read_text().splitlines()[:9]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"pocos\.jsonl» no llega a diez diálogos distintos"):
+        own_track("modelo", few)

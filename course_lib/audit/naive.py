@@ -22,6 +22,7 @@ from course_lib.encoding import (
     original_text,
     pair_messages,
 )
+from course_lib.own_template import marks_replies
 
 ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
@@ -101,7 +102,7 @@ def load_tokenizer(name: str | Path):
     """El tokenizador de una carpeta o del Hub; de GPT-2 bastan `vocab.json` y `merges.txt`.
 
     Raises:
-        ValueError: si no se puede cargar.
+        FileNotFoundError, ValueError, ConnectionError, OSError: los de `hub.checked`.
     """
     from transformers import AutoTokenizer, GPT2Tokenizer
     from transformers.utils.logging import set_verbosity_error
@@ -110,19 +111,16 @@ def load_tokenizer(name: str | Path):
 
     set_verbosity_error()
     folder = Path(name)
-    try:
+    with checked(str(name)):
         if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
             return GPT2Tokenizer.from_pretrained(folder)
-        with checked(str(name)):
-            return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"No se puede cargar el tokenizador «{name}»: {error}") from error
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
     """Una pareja con la plantilla; si no marca las respuestas, cuenta todo."""
     messages = pair_messages(pair.user, pair.reply)
-    if "generation" in tokenizer.chat_template:
+    if marks_replies(tokenizer.chat_template):
         row = vars(encode_conversation(tokenizer, messages))
     else:
         ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
