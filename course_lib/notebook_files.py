@@ -92,10 +92,13 @@ def to_html(notebook, path: Path) -> str:
 def _with_described_images(notebook):
     """Copia del cuaderno en la que cada figura lleva su texto alternativo, que nbconvert olvida.
 
-    De una imagen remota, como el distintivo «Abrir en Colab», queda solo su texto.
+    De una imagen remota, como el distintivo «Abrir en Colab», queda solo su texto, y de una celda
+    plegada, su primera línea.
     """
     page = copy.deepcopy(notebook)
     for cell in page.cells:
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.source = cell.source.split("\n")[0]  # plegada: basta su título
         if cell.cell_type == "markdown":
             cell.source = _REMOTE_IMAGE.sub(r"\1", cell.source)
         for output in cell.get("outputs", []):

@@ -197,3 +197,13 @@ def test_version_is_the_package_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out.split() == ["curso", __version__]
+
+
+def test_the_page_shows_only_the_title_of_a_folded_cell(tmp_path):
+    cell = new_code_cell(
+        "# @title Prepara\nimport os", metadata={"jupyter": {"source_hidden": True}}
+    )
+    page = to_html(new_notebook(cells=[cell, new_code_cell("import sys")]), tmp_path / "x.ipynb")
+    assert "Prepara" in page
+    assert ">os<" not in page
+    assert ">sys<" in page
