@@ -78,7 +78,7 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
             f"y repite la celda, o usa la ruta «mini», que no necesita red. {again}"
         )
     if isinstance(error, OSError | ValueError):
-        return FileNotFoundError, (f"«{name}» no se puede cargar: {_first_line(error)}")
+        return FileNotFoundError, f"«{name}» no se puede cargar: {_first_line(error)}"
     return None, ""
 
 

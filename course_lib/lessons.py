@@ -17,6 +17,10 @@ NO_PROGRESS_BARS = {  # que en un cuaderno ejecutado quedarían grabadas a media
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
 }
+DEAD_KERNEL = (
+    "se cerró de golpe, quizá por falta de memoria; un entrenamiento a medias sigue al repetir "
+    "la orden"
+)
 SCOREBOARD_FILE = "marcador.json"
 
 
@@ -144,9 +148,7 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             client.execute(env=os.environ | own | (OFFLINE if offline else {}))
         except (CellControlSignal, DeadKernelError) as error:
             name = getattr(error, "ename", "el núcleo")
-            dead = "se cerró de golpe, quizá por falta de memoria; un entrenamiento a medias sigue "
-            dead += "al repetir la orden"
-            detail = getattr(error, "evalue", dead).strip() or "sin más explicación"
+            detail = getattr(error, "evalue", DEAD_KERNEL).strip() or "sin más explicación"
             first_line = notebook.cells[code_cells[current]].source.strip().split("\n")[0]
             return (
                 f"La lección {path.stem} se detuvo en la celda de código {current + 1} de "
