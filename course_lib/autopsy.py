@@ -1,30 +1,42 @@
-"""Un ajuste con los defectos que se le pidan: cómo se codifica y cómo se entrena.
+"""La autopsia: la receta original con un arreglo cada vez, cómo se mide y qué salió.
 
 Cada `Condition` parte de la receta de la lección original y dice qué se le cambia. Todo lo demás
 (modelo de partida, charlas, tamaño del lote, número de pasos, optimizador) queda igual.
 """
 
-import hashlib
 import random
 import tempfile
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
-from course_lib import task
-from course_lib.dialogues import Pair
+from course_lib import data_path, evaluation, tuning, world
+from course_lib.chat import first_turn, generate
+from course_lib.dialogues import Pair, to_pairs
 from course_lib.encoding import (
     IGNORED,
     Encoded,
     Kind,
+    chat_prompt,
     collate,
     encode_conversation,
     encode_original,
+    encode_text,
+    original_prompt,
     pair_messages,
     prepare_for_chat,
 )
+from course_lib.evaluation import Exam
 from course_lib.original import original_arguments, training_pairs
+from course_lib.tables import LOSSES, Measure, cell, markdown, mean, proportion, wilson
 from course_lib.tracks import Track
 from course_lib.training import Run, fine_tune, set_seed
+from course_lib.world import Question, text
+
+GREETING = ("Hola, ¿qué tal?", "Muy bien, gracias.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,15 @@ class Condition:
     held_out_pairs: float = 0.0  # qué parte de las parejas se aparta al azar
     reuses: str | None = None
     view: str | None = None
+
+
+@cache
+def conditions() -> dict[str, Condition]:
+    """Las del experimento guardado, por su nombre: lee `data/experimentos/condiciones.toml`."""
+    rows = tomllib.loads(data_path("experimentos", "condiciones.toml").read_text(encoding="utf-8"))
+    made = [Condition(**row | {"data": tuple(row.get("data", ("charla",)))})
+            for row in rows["condicion"]]  # fmt: skip
+    return {condition.name: condition for condition in made}
 
 
 # --- Codificar -----------------------------------------------------------------------------------
@@ -89,17 +110,9 @@ def encode(tokenizer, pair: Pair, condition: Condition, max_length: int) -> Enco
 
 def task_pairs(language: str = "es") -> list[Pair]:
     """Preguntas y respuestas sobre la mitad de los países, casi tantas como parejas de charla."""
-    countries, _ = task.split_countries(language=language)
-    conversations = task.task_conversations(countries, yes_no=2)
+    countries, _ = tuning.split_countries(language=language)
+    conversations = tuning.task_conversations(countries, yes_no=2)
     return [Pair(ask["content"], answer["content"], -1) for ask, answer in conversations]
-
-
-def data_fingerprint(track: Track) -> str:
-    """La huella de todo lo que entra en algún ajuste: si cambia, lo guardado ya no vale."""
-    talk = [(pair.user, pair.reply) for pair in training_pairs(track)]
-    new = [(pair.user, pair.reply) for pair in task_pairs(track.language)]
-    replay = task.replay_texts(100, language=track.language)
-    return hashlib.sha256(repr((talk, new, replay)).encode()).hexdigest()
 
 
 # --- Entrenar ------------------------------------------------------------------------------------
@@ -115,8 +128,6 @@ def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Ru
     Returns:
         `(entrenamiento, tokenizador, parejas apartadas)`.
     """
-    from datasets import Dataset
-
     set_seed(seed)
     model, tokenizer = prepare(track, condition)
     pairs = training_pairs(track)
@@ -127,14 +138,207 @@ def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Ru
         pairs = pairs + task_pairs(track.language)
     rows = [encode(tokenizer, pair, condition, track.max_length) for pair in pairs]
     if "repaso" in condition.data:
-        texts = task.replay_texts(len(training_pairs(track)), seed, track.language)
-        rows += [task.encode_text(tokenizer, text) for text in texts]
+        texts = tuning.replay_texts(len(training_pairs(track)), seed, track.language)
+        rows += [encode_text(tokenizer, text) for text in texts]
 
-    data = Dataset.from_list([vars(row) for row in rows])
     with tempfile.TemporaryDirectory() as folder:  # nada se guarda, pero Trainer quiere carpeta
         args = original_arguments(track, Path(folder))
         args.seed, args.save_strategy = seed, "no"
         args.learning_rate *= condition.rate
         args.max_steps = max(1, round(steps * condition.budget))
-        run = fine_tune(model, args, data, lambda batch: collate(batch, tokenizer.pad_token_id))
+        run = fine_tune(model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id))
     return run, tokenizer, held
+
+
+# --- Medir ---------------------------------------------------------------------------------------
+
+
+def build_exam(n: int = 200, language: str = "es") -> Exam:
+    """El examen de la autopsia: solo con los países que ninguna condición usa para ajustar.
+
+    Así las condiciones con datos de la tarea y las demás contestan a lo mismo, y lo que se mide es
+    si la forma aprendida con unos países vale para los otros.
+    """
+    whole = evaluation.build_exam(n, language=language)
+    countries = tuning.split_countries(language=language)[1]
+    yes_no, words = world.yes_no_questions(countries), world.WORDS[language]
+    sides = [[q for q in yes_no if q.answer == side] for side in (words.yes, words.no)]
+    rng = random.Random(0)
+    return Exam(
+        facts=rng.sample(world.fact_questions(countries), n),
+        yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
+        reading=whole.reading,
+    )
+
+
+def after_greeting(prompt: Callable, language: str = "es") -> Callable:
+    """La misma petición, tras un intercambio de saludos: una pregunta con historia."""
+    greeting = [text(said, language) for said in GREETING]
+    return lambda tokenizer, messages: prompt(tokenizer, [*pair_messages(*greeting), *messages])
+
+
+def sampling(model):
+    """El mismo modelo, que al generar sortea cada token con su probabilidad (temperatura 1)."""
+
+    def draw(**kwargs):
+        return model.generate(**kwargs | {"do_sample": True, "temperature": 1.0, "top_k": 0})
+
+    return SimpleNamespace(config=model.config, device=model.device, eval=model.eval, generate=draw)
+
+
+def measure(
+    track: Track, condition: Condition, model, tokenizer, exam: Exam, held: Sequence[Pair] = ()
+) -> dict[str, dict[str, Measure]]:
+    """Todas las medidas de un modelo, por vista: «habitual», y «igual» y «azar» si proceden."""
+    prompt = chat_prompt if condition.course_code else original_prompt
+    directly = evaluation.ask_directly(model, tokenizer)
+
+    def chat(questions: Sequence[Question], prompt=prompt, model=model) -> list[str]:
+        return evaluation.ask_in_chat(model, tokenizer, prompt)(questions)
+
+    def facts(answers: list[str]) -> Measure:
+        return evaluation.accuracy(answers, exam.facts)
+
+    def with_history(prompt) -> Measure:
+        return facts(chat(exam.facts, after_greeting(prompt, track.language)))
+
+    asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in exam.facts]
+    raw = generate(model, tokenizer, asked, max_new_tokens=40)
+    yes_no = chat(exam.yes_no)
+    usual = {
+        "sabe": facts(directly(exam.facts)),
+        "chat": facts([first_turn(text) for text in raw]),
+        "si_no": evaluation.accuracy(directly(exam.yes_no), exam.yes_no),
+        "si_no_chat": evaluation.accuracy(yes_no, exam.yes_no),
+        "dice_si": evaluation.yes_share(yes_no),
+        "lee": evaluation.accuracy(directly(exam.reading), exam.reading),
+        "para": proportion([stops(text, tokenizer, 40) for text in raw]),
+        "historia": with_history(prompt),
+        "conversa": reply_loss(track, condition, model, tokenizer, "test"),
+    }
+    views = {"habitual": usual}
+    if not condition.course_code:
+        views["igual"] = {"historia": with_history(partial(original_prompt, glue=" "))}
+    if condition.name == "original":
+        drawn = chat(exam.yes_no, model=sampling(model))
+        views["azar"] = {
+            "chat": facts(chat(exam.facts, model=sampling(model))),
+            "si_no_chat": evaluation.accuracy(drawn, exam.yes_no),
+            "dice_si": evaluation.yes_share(drawn),
+        }
+    if held:
+        usual["parejas"] = pairs_loss(track, condition, model, tokenizer, held)
+        usual["dialogos"] = reply_loss(track, condition, model, tokenizer, "train")
+    return views
+
+
+def stops(text: str, tokenizer, max_new_tokens: int) -> bool:
+    """Si una respuesta acaba por sí sola: ni la corta el tope ni sigue con el turno del otro."""
+    return first_turn(text) == text.strip() and len(tokenizer.encode(text)) < max_new_tokens
+
+
+def reply_loss(track: Track, condition: Condition, model, tokenizer, part: str) -> Measure:
+    """Pérdida por token de respuesta en 60 diálogos no vistos: de otras escenas («test») o de las
+    mismas («train», los que siguen a los de entrenar; si no sobra ninguno, los de validación)."""
+    dialogues = track.load_dialogues(part)[track.train_dialogues if part == "train" else 0 :]
+    dialogues = dialogues or track.load_dialogues("validation")
+    pairs = to_pairs(dialogues[: track.cut(60)])
+    return pairs_loss(track, condition, model, tokenizer, pairs)
+
+
+def pairs_loss(
+    track: Track, condition: Condition, model, tokenizer, pairs: Sequence[Pair]
+) -> Measure:
+    """Pérdida por token de respuesta de unas parejas; la del usuario no se mira, porque hay
+    condiciones que no la entrenan."""
+    condition = replace(condition, padding_counts=False)
+    encoded = [encode(tokenizer, pair, condition, track.max_length) for pair in pairs]
+    groups = [pair.dialogue for pair in pairs]
+    pad = tokenizer.pad_token_id
+    return evaluation.talk_loss(model, encoded, groups, pad, kinds=(Kind.REPLY,))
+
+
+def first_words(model, tokenizer, prompts: Sequence[list[int]]) -> dict[str, float]:
+    """La probabilidad media de cada primer token de la respuesta, de mayor a menor.
+
+    Args:
+        prompts: los ids de cada petición.
+
+    Returns:
+        Por el texto de cada token, su probabilidad media; suman 1.
+    """
+    import torch
+
+    total = torch.zeros(model.config.vocab_size, device=model.device)
+    with torch.inference_mode():
+        for ids in prompts:
+            logits = model(torch.tensor([ids], device=model.device)).logits[0, -1]
+            total += logits.float().softmax(-1)
+    words: dict[str, float] = {}
+    for i, chance in enumerate((total / len(prompts)).tolist()):
+        word = tokenizer.decode([i])  # dos ids pueden leerse igual: bytes sueltos de un carácter
+        words[word] = words.get(word, 0.0) + chance
+    return dict(sorted(words.items(), key=lambda item: -item[1]))
+
+
+# --- Leer lo guardado ----------------------------------------------------------------------------
+
+MEASURES = {
+    "sabe": "Sabe",
+    "chat": "Responde en chat",
+    "historia": "Responde con historia",
+    "si_no": "Sí/no",
+    "si_no_chat": "Sí/no en chat",
+    "dice_si": "Dice «sí» en chat",
+    "lee": "Lee",
+    "para": "Se calla a tiempo",
+    "conversa": "Conversa (nats por token de respuesta)",
+    "parejas": "Pérdida en parejas apartadas",
+    "dialogos": "Pérdida en diálogos apartados",
+}
+
+
+def summarize(store: dict, name: str, measure: str) -> Measure | None:
+    """Una medida de una condición: la media de sus semillas, con un intervalo que las abarca.
+
+    Las semillas contestan a las mismas preguntas: repetir el ajuste no trae preguntas nuevas, así
+    que el intervalo de la media es el de Wilson con las n preguntas de una corrida (no con tres
+    veces n), y se ensancha hasta abarcar la corrida mejor y la peor. Es ancho a propósito: con
+    tres semillas no se puede afinar más. En la pérdida, en lugar del de Wilson, la mitad media
+    de los intervalos por diálogos.
+
+    Returns:
+        `None` si ninguna corrida tiene esa medida.
+    """
+    wanted = conditions()[name]
+    runs = sorted(
+        (run for run in store["corridas"] if run["condicion"] == (wanted.reuses or name)),
+        key=lambda run: run["semilla"],
+    )
+    views = [run["vistas"]["habitual"] | run["vistas"].get(wanted.view, {}) for run in runs]
+    found = [view[measure] for view in views if measure in view]
+    if not found:
+        return None
+    values = tuple(m.value for m in found)
+    average, n = mean(values), found[0].n
+    if measure in LOSSES:
+        half = mean(m.high - m.low for m in found) / 2
+        low, high = average - half, average + half
+    else:
+        low, high = wilson(average * n, n)
+    return Measure(average, n, min(low, *values), max(high, *values), values)
+
+
+def format_ablation(store: dict, names: Sequence[str], measures: Sequence[str]) -> str:
+    """Las condiciones como tabla de Markdown, con el tonto y el modelo de partida delante."""
+    exam, yes = build_exam(store["presupuesto"]["preguntas"]), evaluation.always_yes
+    rows = {
+        "(siempre «Sí.»)": evaluation.score_row("", yes, yes, exam),
+        "(el modelo de partida)": store["base"],
+    }
+    for name in names:
+        rows[conditions()[name].mends] = {m: summarize(store, name, m) for m in measures}
+    return markdown(
+        ["Qué se arregla", *(MEASURES[m] for m in measures)],
+        [[title, *(cell(m, row.get(m)) for m in measures)] for title, row in rows.items()],
+    )

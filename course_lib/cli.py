@@ -1,14 +1,14 @@
-"""La orden `curso`: ejecuta las lecciones y rehace lo que el repositorio trae hecho."""
+"""La orden `curso`: ejecuta las lecciones y audita tus diálogos."""
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_lib import data_path, evaluation, lessons, output_path, publishing
-from course_lib.arguments import add_command, new_parser
+from course_lib import __version__, lessons, output_path
+from course_lib.tables import format_scoreboard, number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 si todo fue bien, 1 si una lección falló, 2 si el error es de quien llama, 130 si se
         interrumpió.
     """
-    arguments = _parser().parse_args(argv)
+    return run_command(_parser(), argv)
+
+
+def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Ejecuta la orden que pidan; los errores de quien llama, en una frase y sin traza.
+
+    Returns:
+        Lo que devuelva la orden, o lo que dice `main`.
+    """
+    arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:
@@ -38,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = new_parser(
-        description="Ejecuta las lecciones del curso y rehace sus datos y su minimodelo.",
-        epilog="Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron.",
-    )
+    parser = new_parser("curso", "Ejecuta las lecciones del curso y audita tus diálogos.")
     commands = parser.add_subparsers(title="órdenes", required=True, metavar="ORDEN")
 
     run = add_command(commands, "ejecutar", _run_lessons, "ejecuta las lecciones")
@@ -51,41 +57,6 @@ def _parser() -> argparse.ArgumentParser:
         "--guardar",
         action="store_true",
         help="actualiza además los cuadernos de notebooks/ con sus salidas",
-    )
-
-    train = add_command(commands, "preentrenar", _pretrain, "preentrena el minimodelo desde cero")
-    train.add_argument(
-        "--salida", type=Path, metavar="CARPETA", help="por omisión, salida/minimodelo"
-    )
-    train.add_argument("--pasos", type=int, metavar="N", help="por omisión, los de la receta")
-    train.add_argument("--semilla", type=int, default=0, metavar="N", help="por omisión, 0")
-    train.add_argument(
-        "--desde-cero", action="store_true", help="no continúa un entrenamiento interrumpido"
-    )
-
-    add_command(commands, "ficha", _write_card, "mide el minimodelo y escribe su ficha")
-
-    talk = add_command(
-        commands, "dialogos", _write_dialogues, "rehace los diálogos de CharlaDiaria"
-    )
-    talk.add_argument(
-        "--salida", type=Path, metavar="CARPETA", help="por omisión, data/charladiaria"
-    )
-
-    for name, function, summary in (
-        ("ablacion", _run_ablation, "mide qué pesó cada defecto de la lección original"),
-        ("escalera", _run_ladder, "mide todos los peldaños con las mismas preguntas"),
-    ):
-        experiment = add_command(commands, name, function, summary)
-        experiment.add_argument(
-            "--salida",
-            type=Path,
-            metavar="ARCHIVO",
-            default=data_path("experimentos") / f"{name}.json",
-            help=f"por omisión, data/experimentos/{name}.json",
-        )
-    commands.choices["ablacion"].add_argument(
-        "--semillas", type=int, default=3, metavar="N", help="por omisión, 3"
     )
 
     check = add_command(
@@ -111,20 +82,6 @@ def _parser() -> argparse.ArgumentParser:
         "--dialogos", action="store_true", help="supone que se reparten diálogos enteros"
     )
     check.add_argument("--json", action="store_true", help="escribe el informe en JSON")
-
-    publish = add_command(
-        commands, "publicar", _publish, "pone en los cuadernos y el README dónde está el curso"
-    )
-    home = publish.add_mutually_exclusive_group(required=True)
-    home.add_argument(
-        "repositorio", nargs="?", metavar="DUEÑO/REPOSITORIO", help="el de GitHub, como ana/curso"
-    )
-    home.add_argument("--retirar", action="store_true", help="deja los archivos como estaban")
-
-    pack = add_command(
-        commands, "empaquetar", _pack, "reúne la rueda y los cuadernos en un zip para Colab"
-    )
-    pack.add_argument("--salida", type=Path, metavar="CARPETA", help="por omisión, salida/")
     return parser
 
 
@@ -137,14 +94,15 @@ def _run_lessons(arguments) -> int:
     width = max(len(run.name) for run in runs)
     print()
     for run in runs:
-        print(f"{run.name:<{width}}  {run.seconds:6.1f} s  {'falló' if run.error else 'bien'}")
+        seconds = number(run.seconds, 1)
+        print(f"{run.name:<{width}}  {seconds:>6} s  {'falló' if run.error else 'bien'}")
     memory = lessons.peak_memory_gib()
-    total = f"{'total':<{width}}  {sum(run.seconds for run in runs):6.1f} s"
-    print(total if memory is None else f"{total}  memoria máxima: {memory:.1f} GiB")
+    total = f"{'total':<{width}}  {number(sum(run.seconds for run in runs), 1):>6} s"
+    print(total if memory is None else f"{total}  memoria máxima: {number(memory, 1)} GiB")
 
     rows = lessons.read_scoreboard(output_dir, since=start)
     if rows:
-        print(f"\n{evaluation.format_scoreboard(rows)}")
+        print(f"\n{format_scoreboard(rows)}")
     print(f"\nLos cuadernos ejecutados y sus páginas HTML están en {output_dir}")
     print(f"Empieza por {runs[0].html}")
     if runs[-1].error:
@@ -153,50 +111,6 @@ def _run_lessons(arguments) -> int:
         if pending:
             print(f"Lecciones que quedan sin ejecutar: {pending}.", file=sys.stderr)
         return 1
-    return 0
-
-
-def _pretrain(arguments) -> int:
-    from course_lib import pretraining
-
-    directory = arguments.salida or output_path("minimodelo")
-    options = {} if arguments.pasos is None else {"steps": arguments.pasos}
-    pretraining.pretrain(
-        directory, seed=arguments.semilla, resume=not arguments.desde_cero, **options
-    )
-    print(f"El minimodelo está en {directory}")
-    return 0
-
-
-def _write_card(arguments) -> int:
-    from course_lib import card
-
-    print(f"La ficha está en {card.write_model_card()}")
-    return 0
-
-
-def _write_dialogues(arguments) -> int:
-    from course_lib import scenes
-
-    directory = arguments.salida or data_path("charladiaria")
-    scenes.write_charladiaria(directory)
-    print(f"Los diálogos están en {directory}")
-    return 0
-
-
-def _run_ablation(arguments) -> int:
-    from course_lib import ablation
-
-    ablation.run_ablation(arguments.salida, seeds=arguments.semillas)
-    print(f"La tabla está en {arguments.salida}")
-    return 0
-
-
-def _run_ladder(arguments) -> int:
-    from course_lib import ladder_experiment
-
-    ladder_experiment.measure_ladder(output_path("escalera"), arguments.salida)
-    print(f"La tabla está en {arguments.salida}")
     return 0
 
 
@@ -217,18 +131,48 @@ def _audit(arguments) -> int:
     return 1 if found.report.grave else 0
 
 
-def _publish(arguments) -> int:
-    changed = publishing.publish(lessons.course_root(), arguments.repositorio)
-    for path in changed:
-        print(path)
-    print(f"Archivos cambiados: {len(changed)}.")
-    return 0
+# --- argparse, en español ------------------------------------------------------------------------
+
+# argparse habla inglés y pide sus frases a `argparse._`.
+_SPANISH = {
+    "usage: ": "uso: ",
+    "options": "opciones",
+    "positional arguments": "argumentos",
+    "show this help message and exit": "muestra esta ayuda y termina",
+    "%(prog)s: error: %(message)s\n": "%(prog)s: %(message)s\n",
+    "unrecognized arguments: %s": "no se reconoce: %s",
+    "the following arguments are required: %s": "falta: %s",
+    "one of the arguments %s is required": "falta una de estas: %s",
+    "not allowed with argument %s": "no puede ir con %s",
+    "expected one argument": "falta su valor",
+    "argument %(argument_name)s: %(message)s": "%(argument_name)s: %(message)s",
+    "invalid %(type)s value: %(value)r": "%(value)r no es un número entero válido",
+    "invalid choice: %(value)r (choose from %(choices)s)": "%(value)r no vale; hay %(choices)s",
+}
 
 
-def _pack(arguments) -> int:
-    directory = arguments.salida or output_path()
-    print(f"El curso está en {publishing.pack(lessons.course_root(), directory)}")
-    return 0
+def new_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Un intérprete de órdenes en español, con `--version` y todavía sin órdenes."""
+    argparse._ = lambda text: _SPANISH.get(text, text)
+    epilog = "Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron."
+    parser = argparse.ArgumentParser(prog=name, description=description, epilog=epilog)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"curso {__version__}",
+        help="muestra la versión y termina",
+    )
+    return parser
+
+
+def add_command(
+    commands, name: str, function: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    """Añade una orden: su nombre, la función que la ejecuta y lo que hace, en una frase."""
+    description = f"{summary[0].upper()}{summary[1:]}."
+    parser = commands.add_parser(name, help=summary, description=description)
+    parser.set_defaults(run=function)
+    return parser
 
 
 if __name__ == "__main__":

@@ -8,16 +8,52 @@ hechos: tu evaluación manda sobre ellos.
 import math
 import re
 import textwrap
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from functools import cache
 
-from course_lib import decision_criteria as criteria
-from course_lib.decision_criteria import NAMES, SOURCES, Lack, Rung, Source
+from course_lib import data_path
+from course_lib.tables import number
 
 # Puntos de partida, no hechos.
 FEW_SHOT_EXAMPLES = 3
 LORA_EXAMPLES, LORA_HOURS = 500, 1.0
 FULL_EXAMPLES, FULL_HOURS = 10_000, 20.0
+
+
+class Rung(IntEnum):
+    """Los peldaños de la escalera, del más barato y reversible al más caro."""
+
+    PROMPT = 1
+    FEW_SHOT = 2
+    RAG = 3
+    TUNED_MODEL = 4
+    LORA = 5
+    FULL = 6
+
+
+class Lack(StrEnum):
+    """Qué le falta al modelo."""
+
+    CHANGING_KNOWLEDGE = "un saber que cambia"
+    NEW_KNOWLEDGE = "un saber que nunca tuvo"
+    ANOTHER_FORM = "un saber que tiene, en otra forma"
+    STYLE_OR_FORMAT = "un estilo o un formato"
+    UNKNOWN = "no se sabe"
+
+
+# Por qué peldaños se sube según lo que falta. Un saber nuevo no sube nunca a los que entrenan, y
+# mientras no se sabe qué falla tampoco se entrena.
+_TO_THE_TOP = (Rung.PROMPT, Rung.FEW_SHOT, Rung.TUNED_MODEL, Rung.LORA, Rung.FULL)
+PATHS = {
+    Lack.CHANGING_KNOWLEDGE: (Rung.RAG, Rung.TUNED_MODEL),
+    Lack.NEW_KNOWLEDGE: (Rung.RAG, Rung.TUNED_MODEL),
+    Lack.ANOTHER_FORM: _TO_THE_TOP,
+    Lack.STYLE_OR_FORMAT: _TO_THE_TOP,
+    Lack.UNKNOWN: (Rung.PROMPT, Rung.FEW_SHOT, Rung.TUNED_MODEL),
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +100,15 @@ class Needs:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Una publicación: autores, año y enlace."""
+
+    authors: str
+    year: int
+    url: str
+
+
+@dataclass(frozen=True)
 class Reason:
     """Una razón: el criterio que la disparó, lo que dice y su fuente; sin fuente es del curso."""
 
@@ -101,8 +146,8 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
     }.get(rung, (0, 0))
     missing = []
     if needs.examples < examples:
-        text = f"al menos {examples:_} ejemplos revisados (hay {needs.examples:_})"
-        missing.append(text.replace("_", "."))
+        has = number(needs.examples)
+        missing.append(f"al menos {number(examples)} ejemplos revisados (hay {has})")
     if needs.gpu_hours < hours:
         missing.append(f"{hours:g} h de GPU o más (hay {needs.gpu_hours:g})")
     if rung >= Rung.LORA and not needs.has_evaluation:
@@ -121,42 +166,62 @@ def advise(needs: Needs) -> Advice:
     coste decide y LoRA es posible, se saltan también los que pagan instrucciones y ejemplos en cada
     respuesta. Si no queda ninguno, el consejo es volver sobre el último posible.
     """
-    lack = Lack(needs.lacks)
-    path = criteria.PATHS[lack]
-    possible = [rung for rung in path if not obstacles(needs, rung)]
+    lack, said = Lack(needs.lacks), _sayings()
+    possible = [rung for rung in PATHS[lack] if not obstacles(needs, rung)]
     cheap = needs.cost_critical and Rung.LORA in possible
     skipped = {*needs.tried, *((Rung.FEW_SHOT, Rung.TUNED_MODEL) if cheap else ())}
     left = [rung for rung in possible if rung not in skipped]
     first = left[0] if left else possible[-1]
 
-    reasons = [(f"falta {lack}" if lack != Lack.UNKNOWN else "no se sabe qué falta", reason)
-               for reason in criteria.LACK_REASONS[lack]]  # fmt: skip
-    reasons += [("cada respuesta cuenta", reason) for reason in criteria.COST_REASONS if cheap]
-    reasons += [("este peldaño", reason) for reason in criteria.RUNG_REASONS[first]]
-    reasons += [("los datos no salen", criteria.PRIVACY_REASON)] if needs.private else []
+    def reasons(why: str, rows: list[dict]) -> list[Reason]:
+        return [Reason(why, row["dice"], _source(row.get("fuente"))) for row in rows]
 
-    warnings = [
-        (not needs.has_evaluation, criteria.NO_EVALUATION),
-        (needs.tried and not needs.has_evaluation, criteria.TRIED_BLINDLY),
-        (not left, criteria.EXHAUSTED),
-        (lack == Lack.CHANGING_KNOWLEDGE and not needs.maintained, criteria.NO_KEEPER),
-    ]
-    blocked = [rung for rung in path if rung > first and obstacles(needs, rung)]
-    changes = [f"Para {NAMES[r]} falta: {'; '.join(obstacles(needs, r))}." for r in blocked]
-    if Rung.LORA in path and not needs.cost_critical and first < Rung.LORA:
-        changes.append(criteria.IF_COST_WERE_CRITICAL)
+    because = f"falta {lack}" if lack != Lack.UNKNOWN else "no se sabe qué falta"
+    why = reasons(because, said["faltas"][lack.name]["razones"])
+    why += reasons("cada respuesta cuenta", said["coste"]["razones"]) if cheap else []
+    why += reasons("este peldaño", said["peldanos"][first.name]["razones"])
+    why += reasons("los datos no salen", said["privacidad"]["razones"]) if needs.private else []
+
+    warnings = {
+        "sin_evaluacion": not needs.has_evaluation,
+        "probado_a_ciegas": needs.tried and not needs.has_evaluation,
+        "agotado": not left,
+        "sin_quien_lo_cuide": lack == Lack.CHANGING_KNOWLEDGE and not needs.maintained,
+    }
+    blocked = [rung for rung in PATHS[lack] if rung > first and obstacles(needs, rung)]
+    changes = [f"Para {rung_name(r)} falta: {'; '.join(obstacles(needs, r))}." for r in blocked]
+    if Rung.LORA in PATHS[lack] and not needs.cost_critical and first < Rung.LORA:
+        changes.append(said["coste"]["si_decidiera"])
+    measures = list(said["faltas"][lack.name]["medir"])
+    measures += said["coste"]["medir"] if needs.cost_critical else []
+    measures += said["entrenar"]["medir"] if first >= Rung.LORA else []
     return Advice(
         rung=first,
         then=tuple(left[1:]),
-        reasons=tuple(Reason(why, text, SOURCES.get(key)) for why, (text, key) in reasons),
-        warnings=tuple(text for fires, text in warnings if fires),
-        changes=(*changes, criteria.OTHER_LACK[lack]),
-        measures=(
-            *criteria.MEASURES[lack],
-            *((criteria.COST_MEASURE,) if needs.cost_critical else ()),
-            *(criteria.TRAINING_MEASURES if first >= Rung.LORA else ()),
-        ),
+        reasons=tuple(why),
+        warnings=tuple(said["avisos"][name] for name, fires in warnings.items() if fires),
+        changes=(*changes, said["faltas"][lack.name]["si_fuera_otra"]),
+        measures=tuple(measures),
     )
+
+
+@cache
+def _sayings() -> dict:
+    return tomllib.loads(data_path("decision", "consejos.toml").read_text(encoding="utf-8"))
+
+
+def _source(key: str | None) -> Source | None:
+    found = _sayings()["fuentes"].get(key)
+    return found and Source(found["autores"], found["anyo"], found["url"])
+
+
+def rung_name(rung: Rung) -> str:
+    """Cómo se llama un peldaño en una frase, en Markdown.
+
+    >>> rung_name(Rung.RAG)
+    'buscar y leer (RAG)'
+    """
+    return _sayings()["peldanos"][Rung(rung).name]["nombre"]
 
 
 def format_advice(advice: Advice) -> str:
@@ -168,9 +233,9 @@ def format_advice(advice: Advice) -> str:
             origin = f"[{reason.source.authors}, {reason.source.year}]({reason.source.url})"
         return f"**{reason.criterion[0].upper()}{reason.criterion[1:]}**: {reason.text} ({origin})"
 
-    lines = [f"**Empieza por: {NAMES[advice.rung]}.**"]
+    lines = [f"**Empieza por: {rung_name(advice.rung)}.**"]
     if advice.then:
-        lines[0] += f" Si no basta: {', luego '.join(NAMES[rung] for rung in advice.then)}."
+        lines[0] += f" Si no basta: {', luego '.join(rung_name(rung) for rung in advice.then)}."
     lines += [f"> **Aviso.** {warning}" for warning in advice.warnings]
     for title, items in (
         ("Por qué", [item(reason) for reason in advice.reasons]),
@@ -191,7 +256,7 @@ def decision_form():
     from nbconvert.filters import markdown2html
 
     wide = {"style": {"description_width": "11em"}, "layout": widgets.Layout(width="34em")}
-    steps = [(NAMES[rung].replace("*", ""), rung) for rung in Rung]
+    steps = [(rung_name(rung).replace("*", ""), rung) for rung in Rung]
     controls = {
         "lacks": widgets.Dropdown(options=list(Lack), description="Al modelo le falta", **wide),
         "examples": widgets.BoundedIntText(max=10**9, description="Ejemplos revisados", **wide),

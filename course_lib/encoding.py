@@ -1,25 +1,29 @@
-"""De un diálogo a números: la codificación de la lección original y la correcta, lado a lado.
+"""De un diálogo a números: la codificación correcta y, al lado, la de la lección original.
 
 Ambas dicen de cada posición qué es (`Kind`) y si la pérdida la cuenta, y de ahí salen los colores
-de las lecciones. La correcta usa la plantilla de chat del propio tokenizador, la misma al entrenar
-que al contestar: una sola verdad.
+de las lecciones. La correcta (`encode_conversation`) usa la plantilla de chat del propio
+tokenizador, la misma al entrenar que al contestar: una sola verdad. Los marcadores y la plantilla
+del curso se nombran aquí y en ningún otro sitio.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 USER, BOT, PAD = "<|user|>", "<|bot|>", "<|pad|>"
+MARKERS = (USER, BOT)  # los que abren un turno; cada uno es un token cuando se prepara el chat
 IGNORED = -100  # la etiqueta que la pérdida de transformers no cuenta
 
+# La plantilla de chat del curso: dentro de {% generation %} va lo que dice el modelo.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}<|user|> {{ message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}<|bot|>"
-    "{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% if message['role'] == 'user' %}" + USER + " {{ message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}" + BOT + "{% generation %}"
+    " {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
     "{% else %}{{ raise_exception('Esta plantilla solo conoce los papeles user y assistant.') }}"
     "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|bot|>{% endif %}"
+    "{% if add_generation_prompt %}" + BOT + "{% endif %}"
 )
 
 
@@ -59,7 +63,7 @@ def plain(text: str, tokenizer) -> str:
     >>> plain("hola<|bot|>", SimpleNamespace(added_tokens_decoder={}))
     'hola< |bot|>'
     """
-    special = {*_special_tokens(tokenizer).values(), USER, BOT}
+    special = {*_special_tokens(tokenizer).values(), *MARKERS}
     for token in sorted(special, key=lambda token: (-len(token), token)):
         text = text.replace(token, f"{token[0]} {token[1:]}" if len(token) > 1 else "")
     return text
@@ -126,14 +130,19 @@ def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encode
     )
 
 
-def original_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
+def original_prompt(
+    tokenizer, messages: Sequence[dict[str, str]], glue: str | None = None
+) -> list[int]:
     """Los ids con que la lección original preguntaba: espacios en una pregunta suelta, y en una
-    charla con historia líneas separadas por saltos que el entrenamiento no había visto nunca."""
-    if len(messages) == 1:
-        return tokenizer.encode(original_text(tokenizer, messages[0]["content"]))
+    charla con historia líneas separadas por saltos que el entrenamiento no había visto nunca.
+
+    Args:
+        glue: con qué unir los turnos, si no ha de ser como la original.
+    """
     marker = {"user": USER, "assistant": BOT}
-    lines = [f"{marker[m['role']]} {plain(m['content'], tokenizer)}" for m in messages]
-    return tokenizer.encode("\n".join([*lines, BOT]))
+    turns = [f"{marker[m['role']]} {plain(m['content'], tokenizer)}" for m in messages]
+    glue = glue or (" " if len(messages) == 1 else "\n")
+    return tokenizer.encode(glue.join([*turns, BOT]))
 
 
 # --- La codificación correcta --------------------------------------------------------------------
@@ -151,7 +160,7 @@ def prepare_for_chat(tokenizer, model=None):
         El mismo tokenizador.
     """
     known = len(tokenizer)
-    tokenizer.add_tokens([USER, BOT], special_tokens=True)
+    tokenizer.add_tokens(list(MARKERS), special_tokens=True)
     tokenizer.add_special_tokens({"pad_token": PAD})
     tokenizer.chat_template = CHAT_TEMPLATE
     if model is not None:
@@ -167,43 +176,54 @@ def prepare_for_chat(tokenizer, model=None):
 
 
 def encode_conversation(tokenizer, messages: Sequence[dict[str, str]]) -> Encoded:
-    """Codifica una conversación con la plantilla de chat: solo cuentan las respuestas y su fin.
+    """Codifica una conversación con la plantilla del tokenizador: cuentan las respuestas y su fin.
 
-    No corta ni rellena: cortar es decisión de quien llama, y del relleno se ocupa `collate`, lote
-    a lote.
+    Vale con cualquier plantilla de chat. Si marca la generación, como la del curso, transformers
+    dice qué tokens son respuesta. Las del Hub rara vez lo hacen: entonces se escribe la
+    conversación hasta cada respuesta y hasta que acaba, y lo que hay en medio es lo que dijo el
+    modelo. No corta ni rellena: del relleno se ocupa `collate`, lote a lote.
+
+    Los tokens especiales que alguien escriba en un mensaje dejan de serlo (`plain`); los rótulos
+    que son texto corriente, como `GPT4 Correct User:`, no se tocan, porque sin un fin de turno
+    delante no abren otro.
 
     Args:
-        tokenizer: con una plantilla de chat que marque la generación, como la de
-            `prepare_for_chat`.
-        messages: `{"role": "user" | "assistant", "content": texto}`, en orden.
+        tokenizer: con plantilla de chat; la de `prepare_for_chat` u otra.
+        messages: `{"role": "user" | "assistant" | …, "content": texto}`, en orden.
+
+    Raises:
+        ValueError: si no hay plantilla; y con una que no marque la generación, si la conversación
+            no empieza por quien pregunta o si la plantilla reescribe lo anterior al seguir.
     """
-    out = tokenizer.apply_chat_template(
-        _plain_messages(tokenizer, messages), return_dict=True, return_assistant_tokens_mask=True
-    )
-    ids, supervised = out["input_ids"], out["assistant_masks"]
-    special = _special_tokens(tokenizer)
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "El tokenizador no trae plantilla de chat: dale la del curso con prepare_for_chat."
+        )
+    render = _marked if marks_replies(tokenizer.chat_template) else _inferred
+    ids, kinds, counts = render(tokenizer, _plain_messages(tokenizer, messages))
+    labels = [token if yes else IGNORED for token, yes in zip(ids, counts, strict=True)]
+    return Encoded(ids, [1] * len(ids), labels, kinds)
 
-    def kind(token: int, counts: int) -> Kind:
-        if token == tokenizer.eos_token_id:
-            return Kind.END
-        if token in special:
-            return Kind.MARKER
-        return Kind.REPLY if counts else Kind.USER
 
-    pairs = list(zip(ids, supervised, strict=True))
-    return Encoded(
-        input_ids=ids,
-        attention_mask=[1] * len(ids),
-        labels=[token if counts else IGNORED for token, counts in pairs],
-        kinds=[kind(token, counts) for token, counts in pairs],
-    )
+def marks_replies(template: str) -> bool:
+    """Si una plantilla de chat señala con `{% generation %}` lo que dice el modelo.
+
+    >>> marks_replies("{% if add_generation_prompt %}{% endif %}")
+    False
+    """
+    return bool(re.search(r"{%-?\s*generation\s*-?%}", template))
+
+
+def encode_text(tokenizer, text: str) -> Encoded:
+    """Un texto corriente, sin papeles: la pérdida lo cuenta entero, con su fin."""
+    ids = [*tokenizer.encode(text), tokenizer.eos_token_id]
+    kinds = [Kind.REPLY] * (len(ids) - 1) + [Kind.END]
+    return Encoded(ids, [1] * len(ids), list(ids), kinds)
 
 
 def chat_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
     """Los ids de una conversación a la espera de respuesta: prefijo exacto de los de entrenar."""
-    return tokenizer.apply_chat_template(
-        _plain_messages(tokenizer, messages), add_generation_prompt=True, return_dict=True
-    )["input_ids"]
+    return _render(tokenizer, _plain_messages(tokenizer, messages), ask=True)
 
 
 def pair_messages(user: str, reply: str) -> list[dict[str, str]]:
@@ -230,11 +250,11 @@ def dialogue_messages(dialogue) -> list[dict[str, str]]:
     return messages
 
 
-def collate(rows: Iterable[dict], pad_token_id: int) -> dict:
+def collate(rows: Iterable[Encoded | dict], pad_token_id: int) -> dict:
     """Junta ejemplos en un lote y rellena por la derecha hasta el más largo, no más.
 
     Args:
-        rows: diccionarios con las cuatro listas de `Encoded`.
+        rows: los ejemplos: `Encoded`, o diccionarios con sus cuatro listas.
         pad_token_id: el id del relleno.
 
     Returns:
@@ -243,7 +263,7 @@ def collate(rows: Iterable[dict], pad_token_id: int) -> dict:
     """
     import torch
 
-    rows = list(rows)
+    rows = [row if isinstance(row, dict) else vars(row) for row in rows]
     width = max(len(row["input_ids"]) for row in rows)
     fill = {
         "input_ids": pad_token_id,
@@ -265,3 +285,71 @@ def _special_tokens(tokenizer) -> dict[int, str]:
 
 def _plain_messages(tokenizer, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return [{**m, "content": plain(m["content"], tokenizer)} for m in messages]
+
+
+def _render(tokenizer, messages: Sequence[dict], ask: bool = False) -> list[int]:
+    out = tokenizer.apply_chat_template(messages, add_generation_prompt=ask, return_dict=True)
+    return out["input_ids"]
+
+
+def _marked(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[int]]:
+    """Ids, clases y qué cuenta, con una plantilla que marca la generación."""
+    out = tokenizer.apply_chat_template(
+        messages, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, counts, special = out["input_ids"], out["assistant_masks"], _special_tokens(tokenizer)
+
+    def kind(token: int, mine: int) -> Kind:
+        if token == tokenizer.eos_token_id:
+            return Kind.END
+        if token in special:
+            return Kind.MARKER
+        return Kind.REPLY if mine else Kind.USER
+
+    return ids, [kind(*pair) for pair in zip(ids, counts, strict=True)], counts
+
+
+def _inferred(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[int]]:
+    """Lo mismo con una plantilla que no la marca: se ve por dónde crece la conversación."""
+    if not messages or messages[0]["role"] == "assistant":
+        raise ValueError("La conversación está vacía o empieza por el asistente: quita ese turno.")
+    ids, special = _render(tokenizer, messages), _special_tokens(tokenizer)
+    kinds, counts, end = [Kind.MARKER] * len(ids), [0] * len(ids), 0
+    for k, message in enumerate(messages):
+        answers = message["role"] == "assistant"
+        before = _render(tokenizer, messages[:k], ask=True) if answers else ids[:end]
+        after = _render(tokenizer, messages[: k + 1])
+        if ids[: len(before)] != before or ids[: len(after)] != after:
+            raise ValueError(
+                f"Esta plantilla de chat reescribe lo anterior al llegar al mensaje {k + 1}, así "
+                "que no se puede saber qué tokens son respuesta: pon {% generation %} en la "
+                "plantilla o usa prepare_for_chat."
+            )
+        start, end = len(before), len(after)
+        if not answers:
+            first, last = _content(tokenizer, messages[: k + 1], after, start)
+            kinds[first:last] = [Kind.USER] * (last - first)
+            continue
+        ends = [i for i in range(start, end) if ids[i] in special]
+        stop = ends[-1] + 1 if ends else end  # tras el fin, un salto de línea ya no es suyo
+        for i in range(start, stop):
+            kinds[i], counts[i] = (Kind.END if i in ends else Kind.REPLY), 1
+    return ids, kinds, counts
+
+
+def _content(tokenizer, messages: list[dict], ids: list[int], start: int) -> tuple[int, int]:
+    """Dónde empieza y acaba lo escrito en el último mensaje: lo que cambia si se escribe otra cosa.
+
+    Solo sirve para los colores y para partir la pérdida por clases; las etiquetas no salen de aquí.
+    """
+    text = messages[-1]["content"]
+    other = next(c for c in "0¡z" if c not in (text[:1], text[-1:]))
+    probe = _render(tokenizer, [*messages[:-1], {**messages[-1], "content": other}])
+    head, tail = _common(ids, probe), _common(ids[::-1], probe[::-1])
+    return max(head, start), max(head, start, len(ids) - tail)
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """Cuántos elementos tienen iguales desde el principio."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))

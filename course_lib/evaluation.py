@@ -1,4 +1,4 @@
-"""El marcador: las mismas medidas en todas las lecciones, cada una con su n y su intervalo."""
+"""Examinar: las mismas preguntas en todas las lecciones, cómo se hacen y cómo se corrigen."""
 
 import math
 import random
@@ -8,24 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from course_lib import world
+from course_lib.chat import first_turn, generate
 from course_lib.encoding import Encoded, Kind, collate
-from course_lib.generation import first_turn, generate
 from course_lib.reading import reading_questions
+from course_lib.tables import Measure, mean, proportion
 from course_lib.world import Question
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Intervalo del 95% para una proporción de `hits` aciertos en `n` intentos (Wilson, 1927).
-
-    >>> tuple(round(x, 3) for x in wilson(50, 100))
-    (0.404, 0.596)
-    """
-    if n == 0:
-        raise ValueError("No hay intervalo sin intentos: n debe ser al menos 1.")
-    z = 1.959964
-    center = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def normalize(text: str) -> str:
@@ -46,18 +33,8 @@ Answerer = Callable[[Sequence[Question]], list[str]]
 
 
 @dataclass(frozen=True)
-class Measure:
-    """Una medida con su n y su intervalo del 95%. Las proporciones van de 0 a 1."""
-
-    value: float
-    n: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Exam:
-    """Las preguntas del marcador: siempre las mismas, para que las filas se puedan comparar."""
+    """Las preguntas: siempre las mismas, para que las filas de la tabla se puedan comparar."""
 
     facts: list[Question]
     yes_no: list[Question]
@@ -169,13 +146,6 @@ def first_word(text: str) -> str:
     return words[0] if words else ""
 
 
-def proportion(outcomes: Sequence[bool]) -> Measure:
-    """La proporción de verdaderos, con el intervalo de Wilson."""
-    hits, n = sum(outcomes), len(outcomes)
-    low, high = wilson(hits, n)
-    return Measure(hits / n, n, low, high)
-
-
 def talk_loss(
     model,
     encoded: Sequence[Encoded],
@@ -207,8 +177,8 @@ def talk_loss(
     counts: dict[int, int] = {}
     model.eval()
     for start in range(0, len(encoded), batch_size):
-        rows = [vars(e) for e in encoded[start : start + batch_size]]
-        batch = {k: v.to(model.device) for k, v in collate(rows, pad_token_id).items()}
+        batch = collate(encoded[start : start + batch_size], pad_token_id)
+        batch = {name: values.to(model.device) for name, values in batch.items()}
         with torch.inference_mode():
             logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         losses = torch.nn.functional.cross_entropy(
@@ -222,10 +192,10 @@ def talk_loss(
             sums[group] = sums.get(group, 0.0) + loss
             counts[group] = counts.get(group, 0) + count
     tokens = sum(counts.values())
-    mean = sum(sums.values()) / tokens
-    spread = sum((sums[g] - mean * counts[g]) ** 2 for g in sums)
+    loss = sum(sums.values()) / tokens
+    spread = sum((sums[g] - loss * counts[g]) ** 2 for g in sums)
     half = 1.96 * math.sqrt(spread) / tokens
-    return Measure(mean, tokens, mean - half, mean + half)
+    return Measure(loss, tokens, loss - half, loss + half)
 
 
 def tokens_per_answer(tokenizer, questions: Sequence[Question], answers, prompt) -> float:
@@ -236,24 +206,9 @@ def tokens_per_answer(tokenizer, questions: Sequence[Question], answers, prompt)
         prompt: la función que montó la petición, como en `ask_in_chat`.
     """
     asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in questions]
-    return sum(
+    return mean(
         len(ids) + len(tokenizer.encode(answer)) for ids, answer in zip(asked, answers, strict=True)
-    ) / len(asked)
-
-
-# --- El marcador ---------------------------------------------------------------------------------
-
-COLUMNS = {
-    "sabe": "Sabe",
-    "chat": "Responde en chat",
-    "si_no": "Sí/no",
-    "si_no_chat": "Sí/no en chat",
-    "dice_si": "Dice «sí» en chat",
-    "lee": "Lee",
-    "conversa": "Conversa (nats por token)",
-    "segundos": "Segundos de ajuste",
-    "tokens": "Tokens por respuesta",
-}
+    )
 
 
 def score_row(
@@ -265,7 +220,7 @@ def score_row(
     seconds: float | None = None,
     tokens: float | None = None,
 ) -> dict:
-    """Una fila del marcador: quién, y cada medida como diccionario (o `None` si no procede).
+    """Una fila de la tabla de resultados: quién y cada medida, o `None` si no procede.
 
     Args:
         directly: cómo contesta en la forma «Pregunta: … Respuesta:».
@@ -285,35 +240,4 @@ def score_row(
         "lee": accuracy(directly(exam.reading), exam.reading),
         "conversa": talk,
     }
-    costs = {"segundos": seconds, "tokens": tokens}
-    return {"quien": name} | costs | {k: m and vars(m) for k, m in measures.items()}
-
-
-def format_scoreboard(rows: Sequence[dict]) -> str:
-    """El marcador como tabla de Markdown: cada medida con su intervalo del 95%, y debajo las n."""
-    lines = [
-        "| Modelo | " + " | ".join(COLUMNS.values()) + " |",
-        "|---" * (len(COLUMNS) + 1) + "|",
-    ]
-    for row in rows:
-        cells = [_cell(column, row.get(column)) for column in COLUMNS]
-        lines.append(f"| {row['quien']} | " + " | ".join(cells) + " |")
-    sizes = []
-    for column, title in COLUMNS.items():
-        counts = {row[column]["n"] for row in rows if isinstance(row.get(column), dict)}
-        if counts:
-            sizes.append(f"{title}: n = {' o '.join(map(str, sorted(counts)))}")
-    return "\n".join(
-        [*lines, "", "Entre corchetes, el intervalo del 95%. " + "; ".join(sizes) + "."]
-    )
-
-
-def _cell(column: str, measure) -> str:
-    if measure is None:
-        return "—"
-    if column in ("segundos", "tokens"):
-        return f"{measure:.0f}"
-    value, low, high = (measure[k] for k in ("value", "low", "high"))
-    if column == "conversa":
-        return f"{value:.2f} [{low:.2f}, {high:.2f}]".replace(".", ",")
-    return f"{100 * value:.0f}% [{100 * low:.0f}, {100 * high:.0f}]"
+    return {"quien": name, "segundos": seconds, "tokens": tokens} | measures

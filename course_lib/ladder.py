@@ -1,14 +1,18 @@
 """La escalera, medida con tus preguntas: qué peldaño es el más barato de los que llegan a la meta.
 
 Sirve para cualquier modelo y cualquier examen: un peldaño es un nombre y una función que lo
-prepara. Los caros, como un ajuste, solo se preparan si los de antes no bastaron.
+prepara. Los caros, como un ajuste, solo se preparan si los de antes no bastaron. Debajo, la tabla
+de la escalera de este curso, que se midió aparte y está guardada.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from course_lib.evaluation import Answerer, Measure, is_right, proportion
-from course_lib.generation import first_turn, generate
+from course_lib import world
+from course_lib.chat import first_turn, generate
+from course_lib.encoding import chat_prompt
+from course_lib.evaluation import Answerer, is_right
+from course_lib.tables import Measure, markdown, mean, number, percent, proportion
 from course_lib.world import Question
 
 
@@ -23,6 +27,12 @@ class Strategy:
     name: str
     build: Callable[[], Answerer]
     tokens: Callable[[Question, str], int] | None = None
+
+    def cost(self, questions: Sequence[Question], answers: Sequence[str]) -> float | None:
+        """Los tokens medios de esas respuestas, si se saben."""
+        if self.tokens is None:
+            return None
+        return mean(self.tokens(q, a) for q, a in zip(questions, answers, strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,7 @@ def cheapest_rung(
     for strategy in strategies:
         answers = strategy.build()(questions)
         right = proportion([grade(a, q) for a, q in zip(answers, questions, strict=True)])
-        tokens = None
-        if strategy.tokens:
-            costs = [strategy.tokens(q, a) for q, a in zip(questions, answers, strict=True)]
-            tokens = sum(costs) / len(costs)
-        tried.append(Tried(strategy.name, right, tokens))
+        tried.append(Tried(strategy.name, right, strategy.cost(questions, answers)))
         if right.value >= target:
             return Climb(tuple(tried), strategy.name, target)
     return Climb(tuple(tried), None, target)
@@ -124,25 +130,95 @@ def model_strategy(
 
 def format_climb(climb: Climb) -> str:
     """La subida como tabla de Markdown, con la conclusión debajo."""
-    lines = [
-        "| Peldaño | Aciertos | Intervalo del 95% | Tokens por respuesta |",
-        "|---|---:|---:|---:|",
+    rows = [
+        [rung.name, rung.right, None if rung.tokens is None else number(rung.tokens)]
+        for rung in climb.tried
     ]
-    for rung in climb.tried:
-        right = rung.right
-        tokens = "—" if rung.tokens is None else f"{rung.tokens:.0f}"
-        lines.append(
-            f"| {rung.name} | {100 * right.value:.0f}% | "
-            f"{100 * right.low:.0f} a {100 * right.high:.0f} | {tokens} |"
-        )
-    last, goal = climb.tried[-1].right, f"{100 * climb.target:.0f}%"
+    last, goal = climb.tried[-1].right, percent(climb.target)
     if climb.chosen is None:
         end = f"Ninguno llega al {goal}: hace falta otro peldaño, o mejores datos."
     elif last.low < climb.target:
         end = (
-            f"El más barato que llega al {goal} es **{climb.chosen}**, pero con {last.n} preguntas "
-            "el intervalo baja de la meta: pregunta más antes de fiarte."
+            f"El más barato que llega al {goal} es **{climb.chosen}**, pero con {number(last.n)} "
+            "preguntas el intervalo baja de la meta: pregunta más antes de fiarte."
         )
     else:
         end = f"El más barato que llega al {goal} es **{climb.chosen}**."
-    return "\n".join([*lines, "", end])
+    return f"{markdown(['Peldaño', 'Aciertos', 'Tokens por respuesta'], rows)}\n\n{end}"
+
+
+# --- Maneras de preguntar ------------------------------------------------------------------------
+
+
+def form_prompt(tokenizer, question: Question) -> list[int]:
+    """La forma «Pregunta: … Respuesta:», que es la que el modelo aprendió."""
+    return tokenizer.encode(world.question_prompt(question))
+
+
+def raw_prompt(tokenizer, question: Question) -> list[int]:
+    """La pregunta tal como la escribe un usuario, sin nada alrededor."""
+    return tokenizer.encode(question.text)
+
+
+def after_label(text: str) -> str:
+    """La respuesta, sin el «Respuesta:» que el modelo escribe por su cuenta si nadie lo hizo."""
+    text = text.strip()
+    for words in world.WORDS.values():
+        text = text.removeprefix(f"{words.answer}:")
+    return text.strip()
+
+
+def chat_question(tokenizer, question: Question) -> list[int]:
+    """La pregunta como mensaje de un usuario, con la plantilla de chat del tokenizador."""
+    return chat_prompt(tokenizer, [{"role": "user", "content": question.text}])
+
+
+# --- La escalera guardada ------------------------------------------------------------------------
+
+EXAMS = {"hechos": "Hechos", "si_no": "Sí/no", "documentos": "Documentos nuevos"}
+KEPT = {"sabe": "Sabe", "si_no_forma": "Sí/no", "lee": "Lee"}
+
+
+def spread(rows: Sequence[Mapping], column: str) -> Measure:
+    """El valor medio de una medida y su margen.
+
+    Con una sola medida, el margen es su intervalo del 95%; con varias semillas, el que va del
+    límite más bajo al más alto de los intervalos de todas: incluye el azar de las preguntas y el
+    del ajuste.
+    """
+    cells = [row[column] for row in rows]
+    values = tuple(c.value for c in cells)
+    low, high = min(c.low for c in cells), max(c.high for c in cells)
+    return Measure(mean(values), cells[0].n, low, high, values)
+
+
+def ladder_rows(result: Mapping) -> dict[str, list[dict]]:
+    """Todos los peldaños de un resultado guardado: sus medidas, una por semilla."""
+    return {name: [row] for name, row in result["peldaños"].items()} | dict(result["ajustes"])
+
+
+def format_ladder(result: Mapping, names: Sequence[str] | None = None) -> str:
+    """La escalera como tabla de Markdown.
+
+    Args:
+        result: lo guardado por `python -m taller escalera`.
+        names: qué peldaños y en qué orden; por omisión, todos.
+    """
+    rows, lines = ladder_rows(result), []
+    for name in names or rows:
+        costs = [[row.get(column) for row in rows[name]] for column in ("tokens", "segundos")]
+        means = [None if None in values else number(mean(values)) for values in costs]
+        lines.append([name, *(spread(rows[name], exam) for exam in EXAMS), *means])
+    titles = [*EXAMS.values(), "Tokens por respuesta", "Segundos de ajuste"]
+    return markdown(["Peldaño", *titles], lines)
+
+
+def format_kept(result: Mapping, names: Sequence[str]) -> str:
+    """Lo que cada ajuste conserva de lo que el modelo sabía, y lo que cuesta, en Markdown."""
+    base = [spread([result["base"]], column) for column in KEPT]
+    lines = [["Antes de ajustar", *base, None, None]]
+    for name in names:
+        rows = result["ajustes"][name]
+        costs = number(rows[0]["pesos"]), number(rows[0]["megas"], 1)
+        lines.append([name, *(spread(rows, column) for column in KEPT), *costs])
+    return markdown(["Modelo", *KEPT.values(), "Pesos entrenados", "MB en disco"], lines)

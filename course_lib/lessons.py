@@ -1,5 +1,6 @@
 """Ejecuta los cuadernos de principio a fin y deja cada uno, ya ejecutado, listo para leer."""
 
+import copy
 import json
 import os
 import re
@@ -7,9 +8,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
-from course_lib.notebook_files import clean_notebook, read_notebook, to_html
+from course_lib.tables import from_json
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 NO_PROGRESS_BARS = {  # que en un cuaderno ejecutado quedarían grabadas a medias
@@ -21,7 +23,25 @@ DEAD_KERNEL = (
     "se cerró de golpe, quizá por falta de memoria; un entrenamiento a medias sigue al repetir "
     "la orden"
 )
-SCOREBOARD_FILE = "marcador.json"
+SCOREBOARD_FILE = "resultados.json"
+
+
+DRIVE = "/content/drive/MyDrive"  # donde Colab pone tu Drive, si lo activas
+
+
+def prepare(track: str = "", examples: str | int = "") -> None:
+    """Lo que hace la primera celda de cada lección, una vez instalado el curso.
+
+    En Colab, con Drive activado, lo que se entrene se guarda en él y sobrevive a la sesión.
+
+    Args:
+        track: la ruta, «mini» o «gpt2»; vacía, la de `CURSO_RUTA`.
+        examples: cuántos ejemplos de cada cosa como mucho; vacío, lo que diga `CURSO_EJEMPLOS`.
+    """
+    os.environ.update({"CURSO_RUTA": track} if track else {})
+    os.environ.update({"CURSO_EJEMPLOS": str(examples)} if examples != "" else {})
+    if Path(DRIVE).is_dir():
+        os.environ.setdefault("CURSO_SALIDA", f"{DRIVE}/curso-ajuste-fino/salida")
 
 
 @dataclass(frozen=True)
@@ -178,16 +198,128 @@ def peak_memory_gib() -> float | None:
 
 
 def read_scoreboard(output_dir: Path, since: float) -> list[dict]:
-    """Lee el marcador que deja la lección 05 en la carpeta de resultados, si es de esta ejecución.
+    """Lee la tabla de resultados que deja la lección 05, si es de esta ejecución.
 
     Args:
         output_dir: la carpeta de resultados.
-        since: hora de comienzo (`time.time()`); un marcador anterior no se enseña como nuevo.
+        since: hora de comienzo (`time.time()`); una tabla anterior no se enseña como nueva.
 
     Returns:
-        Las filas del marcador, o una lista vacía si no lo hay.
+        Las filas de la tabla, o una lista vacía si no la hay.
     """
     path = output_dir / SCOREBOARD_FILE
     if not path.is_file() or path.stat().st_mtime < since:
         return []
-    return json.loads(path.read_text(encoding="utf-8"))
+    return from_json(path.read_text(encoding="utf-8"))
+
+
+# --- Los archivos de los cuadernos ------------------------------------------------------------
+
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_PROGRESS_BAR = re.compile(r"\r|\d+%\|")
+_REMOTE_IMAGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
+_VOLATILE_METADATA = ("ExecuteTime", "execution", "executionInfo", "id", "outputId")
+_NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def read_notebook(path: Path):
+    """Lee un cuaderno y da a las celdas sin identificador uno que depende de su posición.
+
+    Raises:
+        ValueError: si el archivo no es un cuaderno de Jupyter en formato 4.
+    """
+    import nbformat
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        for number, cell in enumerate(raw["cells"], start=1):
+            cell.setdefault("id", f"celda-{number:03d}")
+        raw["nbformat_minor"] = max(5, raw["nbformat_minor"])  # las celdas con id son del 4.5
+        notebook = nbformat.reads(json.dumps(raw), as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, KeyError, TypeError, nbformat.ValidationError) as error:
+        detail = str(error).split("\n")[0]
+        raise ValueError(f"{path} no es un cuaderno de Jupyter en formato 4: {detail}.") from error
+    return notebook
+
+
+def clean_notebook(notebook) -> None:
+    """Deja solo lo que no cambia entre ejecuciones, para que `git diff` enseñe lo que importa.
+
+    Quita barras de progreso, marcas de tiempo y estado de los controles interactivos (*widgets*),
+    que sin su núcleo no funcionan: de ellos queda su texto.
+    """
+    notebook.metadata.clear()
+    notebook.metadata.update(_NOTEBOOK_METADATA)
+    for cell in notebook.cells:
+        for key in _VOLATILE_METADATA:
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                output.get("data", {}).pop(_WIDGET_VIEW, None)
+            cell.outputs = [output for output in cell.outputs if not _is_noise(output)]
+
+
+def _is_noise(output) -> bool:
+    if output.output_type == "stream":
+        return output.name == "stderr" and bool(_PROGRESS_BAR.search(output.text))
+    if output.output_type != "display_data":
+        return False
+    only_text = set(output.data) <= {"text/plain"}  # la barra de tqdm, ya sin su widget, o nada
+    return only_text and bool(_PROGRESS_BAR.search(output.data.get("text/plain", "0%|")))
+
+
+def to_html(notebook, path: Path) -> str:
+    """Convierte un cuaderno en una página HTML que no pide nada a la red.
+
+    Args:
+        notebook: el cuaderno ejecutado.
+        path: de dónde viene: da el título y la carpeta de sus imágenes.
+    """
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        embed_images=True,
+        language_code="es",
+        mathjax_url="",
+        require_js_url="",
+        jquery_url="",
+        jupyter_widgets_base_url="",
+        html_manager_semver_range="",
+    )
+    metadata = {"name": path.stem, "path": str(path.resolve().parent)}
+    page = _with_described_images(notebook)
+    body, _ = exporter.from_notebook_node(page, resources={"metadata": metadata})
+    # Lo que la plantilla pediría a la red: guiones sin dirección y Mermaid, que no usamos.
+    scripts = r'<script src="">\s*</script>|<script type="module">.*?mermaid.*?</script>'
+    return re.sub(scripts, "", body, flags=re.DOTALL)
+
+
+def _with_described_images(notebook):
+    """Copia del cuaderno en la que cada figura lleva su texto alternativo, que nbconvert olvida.
+
+    De una imagen remota, como el distintivo «Abrir en Colab», queda solo su texto, y de una celda
+    plegada, su primera línea.
+    """
+    page = copy.deepcopy(notebook)
+    for cell in page.cells:
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.source = cell.source.split("\n")[0]  # plegada: basta su título
+        if cell.cell_type == "markdown":
+            cell.source = _REMOTE_IMAGE.sub(r"\1", cell.source)
+        for output in cell.get("outputs", []):
+            png = output.get("data", {}).get("image/png")
+            alt = image_alt(cell, output)
+            if png and alt:
+                image = f'<img src="data:image/png;base64,{png.strip()}" alt="{escape(alt)}">'
+                output.data = {"text/html": image}
+    return page
+
+
+def image_alt(cell, output) -> str:
+    """El texto alternativo de una figura: el de la salida o, si falta, el de la celda."""
+    in_output = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+    return in_output or cell.metadata.get("alt", "")

@@ -6,17 +6,16 @@ modelo sin repetirla.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from course_lib import __version__, data_path, output_path
-from course_lib.checksums import sha256
-from course_lib.dialogue_stats import describe_dialogues
-from course_lib.dialogues import Dialogue, Pair, to_pairs
-from course_lib.encoding import Kind, collate, encode_original
-from course_lib.tracks import Track, load_causal_lm
-from course_lib.training import Run, fine_tune, set_seed
+from course_lib.dialogues import Pair, to_pairs
+from course_lib.encoding import Encoded, collate, encode_original
+from course_lib.resume import fingerprint, read_json, resumable_fine_tune
+from course_lib.tracks import Track, load_causal_lm, load_tokenizer
+from course_lib.training import Run, set_seed
 
+RECIPE = "receta.json"
 SEED = 7
 
 
@@ -35,21 +34,17 @@ def total_steps(track: Track) -> int:
     return -(-len(training_pairs(track)) // track.batch_size) * track.epochs
 
 
-def original_dataset(track: Track, tokenizer):
-    """Las parejas de la ruta con la codificación original, en un `Dataset`.
+def original_examples(track: Track, tokenizer) -> list[Encoded]:
+    """Las parejas de la ruta con la codificación original.
 
     Args:
         tokenizer: sin relleno propio: se le asigna el token de fin, como hacía la original.
     """
-    from datasets import Dataset
-
     tokenizer.pad_token = tokenizer.eos_token
-    return Dataset.from_list(
-        [
-            vars(encode_original(tokenizer, pair.user, pair.reply, track.max_length))
-            for pair in training_pairs(track)
-        ]
-    )
+    return [
+        encode_original(tokenizer, pair.user, pair.reply, track.max_length)
+        for pair in training_pairs(track)
+    ]
 
 
 def original_arguments(track: Track, folder: Path):
@@ -86,21 +81,15 @@ def original_model(track: Track, folder: Path | None = None):
     Returns:
         `(modelo, tokenizador, segundos)`: los segundos son los que costó ajustarlo.
     """
-    from transformers import AutoTokenizer
-
     folder = folder or output_path("fracaso", track.name)
-    args = original_arguments(track, folder)
-    if (folder / "receta.json").exists():
-        saved = json.loads((folder / "receta.json").read_text(encoding="utf-8"))
-        if saved["receta"] == recipe(track, args) and "registro" in saved:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            return load_causal_lm(str(folder)), tokenizer, saved["segundos"]
+    args, model = original_arguments(track, folder), track.load_model()
+    saved = read_json(folder / RECIPE) or {}
+    if saved.get("receta") == recipe(track, args, fingerprint(model)):
+        return load_causal_lm(str(folder)), load_tokenizer(str(folder)), saved["segundos"]
     set_seed(SEED)
-    model, tokenizer = track.load_model(), track.load_tokenizer()
-    data = original_dataset(track, tokenizer)
-    run = fine_tune(
-        model, args, data, lambda rows: collate(rows, tokenizer.pad_token_id), resume=True
-    )
+    tokenizer = track.load_tokenizer()
+    data = original_examples(track, tokenizer)
+    run = resumable_fine_tune(model, args, data, lambda rows: collate(rows, tokenizer.pad_token_id))
     save_original(track, run, tokenizer, folder)
     return run.model.eval(), tokenizer, run.seconds
 
@@ -111,7 +100,7 @@ def original_log(track: Track, folder: Path | None = None) -> list[dict]:
     Raises:
         FileNotFoundError: si aún no se ha ajustado ni guardado ninguno.
     """
-    path = (folder or output_path("fracaso", track.name)) / "receta.json"
+    path = (folder or output_path("fracaso", track.name)) / RECIPE
     if not path.exists():
         raise FileNotFoundError(
             f"No existe {path}: ejecuta antes la lección 04, o llama a original_model(track)."
@@ -123,47 +112,18 @@ def save_original(track: Track, run: Run, tokenizer, folder: Path) -> None:
     """Guarda modelo y tokenizador, y al lado la receta con la que se ajustó y su registro."""
     run.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    saved = {
-        "receta": recipe(track, run.trainer.args),
-        "segundos": run.seconds,
-        "registro": run.log,
-    }
-    (folder / "receta.json").write_text(json.dumps(saved, indent=1), encoding="utf-8")
+    made = recipe(track, run.trainer.args, run.start)
+    saved = {"receta": made, "segundos": run.seconds, "registro": run.log}
+    (folder / RECIPE).write_text(json.dumps(saved, indent=1), encoding="utf-8")
 
 
-def sample_figures(dialogues: Sequence[Dialogue], tokenizer, max_length: int = 128) -> dict:
-    """De qué están hechas las filas de la lección original, contado en unas charlas.
+def recipe(track: Track, args, start: str) -> dict:
+    """Lo que identifica un ajuste: los pesos de partida, las charlas y los argumentos.
 
-    Con una muestra de DailyDialog y el tokenizador de GPT-2 salen las cifras con que se explica el
-    registro; las guarda `data/experimentos/muestra_dailydialog.json`.
-
-    Returns:
-        Parejas, tokens por pareja (ya cortada a `max_length`), marcadores por pareja, la parte de
-        relleno, cuántas respuestas son la del registro y con qué empiezan las contestaciones a
-        preguntas de sí o no.
+    Args:
+        start: los pesos de que partió de verdad, según `resume.fingerprint`, que no siempre son los
+            de la ruta: alguien pudo pasar un modelo ya entrenado a medias.
     """
-    tokenizer.pad_token = tokenizer.eos_token
-    pairs = to_pairs(dialogues)
-    rows = [encode_original(tokenizer, p.user, p.reply, max_length) for p in pairs]
-    stats = describe_dialogues((d.turns for d in dialogues), "en")
-    answer = original_record()["respuestas"][0]
-    return {
-        "parejas": len(pairs),
-        "tokens_por_pareja": round(sum(sum(r.attention_mask) for r in rows) / len(rows), 2),
-        "marcadores_por_pareja": round(
-            sum(r.kinds.count(Kind.MARKER) for r in rows) / len(rows), 2
-        ),
-        "relleno": round(
-            sum(r.kinds.count(Kind.PADDING) for r in rows) / (max_length * len(rows)), 4
-        ),
-        "veces_la_respuesta_del_registro": sum(p.reply == answer for p in pairs),
-        "si_tras_pregunta": round(stats.yes_share, 3),
-        "no_tras_pregunta": round(stats.no_share, 3),
-    }
-
-
-def recipe(track: Track, args) -> dict:
-    """Lo que identifica un ajuste: el modelo de partida, las charlas y los argumentos."""
     names = (
         "num_train_epochs",
         "per_device_train_batch_size",
@@ -177,15 +137,6 @@ def recipe(track: Track, args) -> dict:
         "version": __version__,
         "ruta": track.name,
         "longitud": track.max_length,
-        "modelo": _weights_of(track.model),
+        "modelo": start,
         "charlas": hashlib.sha256(repr(turns).encode()).hexdigest(),
     }
-
-
-def _weights_of(model: str) -> str:
-    """Lo que identifica los pesos de partida: las sumas de una carpeta, o un nombre del Hub."""
-    folder = Path(model)
-    if (folder / "SHA256SUMS").exists():
-        return (folder / "SHA256SUMS").read_text(encoding="utf-8")
-    sums = [f"{sha256(file)}  {file.name}" for file in sorted(folder.glob("*.safetensors"))]
-    return "\n".join(sums) or model

@@ -5,10 +5,11 @@ verde; y como en gris se confundirían, cada serie lleva además su trazo, su tr
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from course_lib.encoding import Encoded, Kind
-from course_lib.tracks import Track
+from course_lib.ladder import EXAMS, ladder_rows, spread
+from course_lib.tables import percent
 
 COLORS = {
     Kind.MARKER: "#E69F00",
@@ -57,16 +58,6 @@ def new_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     return figure, axes
-
-
-def finding(track: Track, text: str) -> str:
-    """El hallazgo de una figura hecha en vivo: lo que se vio en `mini`, y en otra ruta, por ver.
-
-    >>> from course_lib.tracks import get_track
-    >>> finding(get_track("mini"), "La pérdida cae.")
-    'La pérdida cae.'
-    """
-    return text if track.name == "mini" else f"¿Como en «mini»? {text}"
 
 
 def show(figure, alt: str) -> None:
@@ -236,7 +227,7 @@ def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
 
 
 def scoreboard_bars(rows: Sequence[dict], title: str):
-    """Las proporciones del marcador con su intervalo del 95%: un grupo de barras por medida.
+    """Las proporciones de la tabla con su intervalo del 95%: un grupo de barras por medida.
 
     Args:
         rows: filas de `evaluation.score_row`.
@@ -250,28 +241,158 @@ def scoreboard_bars(rows: Sequence[dict], title: str):
         "lee": "lee",
     }
     figure, axes = new_axes(title, "", "proporción (%)", size=(8.5, 3.8))
-    width = 0.8 / len(rows)
     styles = [("#BBBBBB", "//"), ("#0072B2", ""), ("#D55E00", "xx"), ("#009E73", "..")]
-    for k, row in enumerate(rows):
-        measures = [row[name] for name in names]
-        values = [100 * m["value"] for m in measures]
-        spans = [
-            [max(0, v - 100 * m["low"]) for v, m in zip(values, measures, strict=True)],
-            [max(0, 100 * m["high"] - v) for v, m in zip(values, measures, strict=True)],
-        ]
-        color, hatch = styles[k % len(styles)]
+    series = {row["quien"]: [row[name] for name in names] for row in rows}
+    _grouped_bars(axes, list(names.values()), series, styles)
+    axes.set_ylim(0, 105)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(rows))
+    return figure
+
+
+def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], styles) -> None:
+    """Un grupo de barras por rótulo y una barra por serie, en tanto por ciento.
+
+    Args:
+        series: de cada una, una proporción o una `Measure` por rótulo; la segunda lleva intervalo.
+        styles: color y trama de cada serie.
+    """
+    width = 0.8 / len(series)
+    for k, ((name, shares), (color, hatch)) in enumerate(zip(series.items(), styles)):
+        values, spans = [100 * getattr(share, "value", share) for share in shares], None
+        if hasattr(shares[0], "low"):
+            spans = [
+                [max(0, v - 100 * s.low) for v, s in zip(values, shares)],
+                [max(0, 100 * s.high - v) for v, s in zip(values, shares)],
+            ]
         axes.bar(
-            [i + k * width for i in range(len(names))],
+            [i + k * width for i in range(len(labels))],
             values,
             width,
             yerr=spans,
-            label=row["quien"],
+            label=name,
             color=color,
             hatch=hatch,
             edgecolor="white",
             error_kw={"lw": 1, "capsize": 2},
         )
-    axes.set_xticks([i + 0.4 - width / 2 for i in range(len(names))], list(names.values()))
-    axes.set_ylim(0, 105)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(rows))
+    axes.set_xticks([i + 0.4 - width / 2 for i in range(len(labels))], labels)
+
+
+# --- La autopsia y la escalera --------------------------------------------------------------------
+
+HATCHES = {Kind.MARKER: "//", Kind.USER: "..", Kind.REPLY: "", Kind.END: "xx", Kind.PADDING: "\\\\"}
+
+
+def contributions(row: Mapping, shares: Mapping[Kind, float]) -> dict[Kind, float]:
+    """Lo que cada clase de token aporta a la pérdida de una anotación: suman la pérdida.
+
+    Args:
+        row: una anotación de `fine_tune`; si a sus pasos no les tocó ningún token de una clase, no
+            la trae, y su aportación es 0.
+        shares: qué parte de los tokens que cuentan es de cada clase; suman 1.
+
+    >>> row = {"loss": 2.0, "loss_reply": 4.0, "loss_padding": 0.0}
+    >>> contributions(row, {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0})
+    {<Kind.REPLY: 2>: 2.0, <Kind.PADDING: 4>: 0.0}
+    """
+    return {
+        kind: share * row.get(f"loss_{kind.name.lower()}", 0.0)
+        for kind, share in shares.items()
+        if share
+    }
+
+
+def loss_contributions(log: Sequence[dict], shares: Mapping[Kind, float], title: str):
+    """Lo que cada clase de token aporta a la pérdida, apilado hasta dar el total.
+
+    Args:
+        log: anotaciones de `fine_tune`.
+        shares: qué parte de los tokens que cuentan es de cada clase; suman 1.
+    """
+    figure, axes = new_axes(title, "paso de entrenamiento", "aportación a la pérdida (nats)")
+    rows = [row for row in log if "loss" in row]
+    steps = [row["step"] for row in rows]
+    parts = [contributions(row, shares) for row in rows]
+    kinds = list(parts[0])
+    layers = axes.stackplot(
+        steps,
+        [[part[kind] for part in parts] for kind in kinds],
+        labels=[f"{NAMES[kind]} ({percent(shares[kind])} de los tokens)" for kind in kinds],
+        colors=[COLORS[kind] for kind in kinds],
+    )
+    for layer, kind in zip(layers, kinds, strict=True):
+        layer.set(hatch=HATCHES[kind], edgecolor="white", linewidth=0)
+    axes.plot(steps, [float(row["loss"]) for row in rows], "k.", label="la pérdida del registro")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return figure
+
+
+def dots(groups: Mapping[str, Sequence[tuple]], title: str, xlabel: str):
+    """Puntos con su intervalo, un renglón por condición y una columna de ejes por medida.
+
+    Args:
+        groups: por cada medida, ternas (condición, resumen con `value`, `low`, `high` y `seeds`,
+            color); en todas, las mismas condiciones y en el mismo orden.
+    """
+    from matplotlib.figure import Figure
+
+    count = len(next(iter(groups.values())))
+    figure = Figure(figsize=(10, 0.6 + 0.3 * count), layout="constrained", dpi=110)
+    panels = figure.subplots(1, len(groups), sharey=True)
+    for axes, (name, rows) in zip(panels, groups.items(), strict=True):
+        for y, (_, summary, color) in enumerate(rows):
+            ends = [100 * summary.low, 100 * summary.high]
+            axes.plot(ends, [y, y], color=color, lw=2, alpha=0.6)
+            axes.plot([100 * s for s in summary.seeds], [y] * len(summary.seeds), "|", color=color)
+            axes.plot(100 * summary.value, y, "o", color=color, ms=5)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlim(-4, 104)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(count), [row[0] for row in next(iter(groups.values()))])
+    panels[0].invert_yaxis()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.supxlabel(xlabel, fontsize=9)
+    return figure
+
+
+def first_word_bars(words: Sequence[str], series: Mapping[str, Mapping[str, float]], title: str):
+    """La probabilidad de cada primer token de la respuesta, con una barra por serie.
+
+    Args:
+        words: los tokens que se enseñan, tal como los decodifica el tokenizador.
+        series: por el nombre de cada modelo, la probabilidad de cada token.
+    """
+    figure, axes = new_axes(title, "primer token de la respuesta", "probabilidad media (%)")
+    styles = [("#BBBBBB", "//"), ("#D55E00", ""), ("#009E73", "..")]
+    shares = {name: [chance.get(w, 0.0) for w in words] for name, chance in series.items()}
+    _grouped_bars(axes, [w.replace(" ", "·").replace("\n", "↵") for w in words], shares, styles)
+    axes.legend(frameon=False)
+    return figure
+
+
+def ladder_figure(result: Mapping, names: Sequence[str], title: str):
+    """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño.
+
+    Args:
+        result: lo guardado por `python -m taller escalera`.
+        names: qué peldaños, de arriba abajo.
+    """
+    rows = ladder_rows(result)
+    figure, axes = new_axes("", "aciertos (%)", "", size=(8.5, 1.3 + 0.42 * len(names)))
+    # Alineado con la figura y no con los ejes: los nombres de los peldaños son largos.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    styles = zip(EXAMS.items(), ("#0072B2", "#E69F00", "#009E73"), "osD", (-0.2, 0.0, 0.2))
+    for (exam, label), color, marker, shift in styles:
+        for y, name in enumerate(names):
+            share = spread(rows[name], exam)
+            ends = [100 * share.low, 100 * share.high]
+            axes.plot(ends, [y + shift] * 2, color=color, lw=2, alpha=0.5)
+            name = label if y == 0 else None
+            axes.plot(100 * share.value, y + shift, marker, color=color, ms=6, label=name)
+    axes.set_yticks(range(len(names)), [name.replace("*", "") for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(-3, 103)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
     return figure

@@ -5,11 +5,14 @@ sitio.
 """
 
 import random
+import re
 import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 
 from course_lib import world
-from course_lib.world import Question
+from course_lib.world import ATTRIBUTES, Country, Document, Question
 
 _CONSONANTS = "b c d f g l m n p r s t v z b c d f l m n p r s t v".split()
 _ONSETS = {
@@ -112,3 +115,144 @@ def reading_questions(n: int, seed: int = 0, language: str = "es") -> list[Quest
     return [
         rng.choice(reading_example(rng, rng.randint(1, 3), True, language)[1]) for _ in range(n)
     ]
+
+
+# --- El texto del preentrenamiento ------------------------------------------------------------
+
+
+def pretraining_documents(seed: int | str = 0, language: str = "es") -> Iterator[str]:
+    """Genera sin fin los textos con los que se preentrena el minimodelo.
+
+    De cada cien, unos 40 son de lectura, 36 de sí o no, 12 de preguntas y 12 de frases: copiar de
+    un contexto y decidir si algo es verdad es lo que más tarda en aprenderse.
+
+    Args:
+        seed: la misma semilla da siempre los mismos textos.
+        language: «es», el del minimodelo, o «en».
+    """
+    rng, countries = random.Random(seed), world.load_countries(language)
+    while True:
+        kind = rng.random()
+        attribute = rng.choice(ATTRIBUTES)
+        if kind < 0.40:
+            yield _reading(rng, language)
+        elif kind < 0.76:
+            yield _yes_no_run(rng, countries)
+        elif kind < 0.88:
+            yield _fact_run(rng, countries, attribute)
+        elif kind < 0.94:
+            yield _profile(rng, countries)
+        else:
+            yield _loose_facts(rng, countries)
+
+
+def _reading(rng: random.Random, language: str) -> str:
+    """Un contexto inventado y una o dos preguntas sobre él."""
+    _, questions = reading_example(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)), language=language)
+    first, *others = rng.sample(questions, min(2, len(questions)))
+    return "\n".join([_solved([first]), *(_solved([replace(q, context=None)]) for q in others)])
+
+
+def _yes_no_run(rng: random.Random, countries: Sequence[Country]) -> str:
+    """De una a cinco preguntas de sí o no, verdaderas o falsas al azar."""
+    return _solved(
+        [
+            world.yes_no_question(
+                rng.choice(countries), rng.choice(ATTRIBUTES), rng.random() < 0.5, rng, form=None
+            )
+            for _ in range(rng.randint(1, 5))
+        ]
+    )
+
+
+def _fact_run(rng: random.Random, countries: Sequence[Country], attribute: str) -> str:
+    """De una a cinco preguntas, de un atributo o de varios: así funciona después el *few-shot*."""
+    same = rng.random() < 0.5
+    return _solved(
+        [
+            world.fact_question(
+                rng.choice(countries),
+                attribute if same else rng.choice(ATTRIBUTES),
+                form=rng.choice((0, 0, 1, 2)),
+            )
+            for _ in range(rng.randint(1, 5))
+        ]
+    )
+
+
+def _profile(rng: random.Random, countries: Sequence[Country]) -> str:
+    """Varios hechos de un país."""
+    country = rng.choice(countries)
+    told = rng.sample(ATTRIBUTES, rng.randint(1, 4))
+    return " ".join(_statement(rng, country, attribute) for attribute in told)
+
+
+def _loose_facts(rng: random.Random, countries: Sequence[Country]) -> str:
+    """Hechos sueltos de varios países."""
+    told = rng.sample(countries, rng.randint(1, 4))
+    return " ".join(_statement(rng, country, rng.choice(ATTRIBUTES)) for country in told)
+
+
+def _statement(rng: random.Random, country: Country, attribute: str) -> str:
+    template = rng.choice(world.load_templates(country.lang)["hechos"][attribute]["frases"])
+    return world.render(template, pais=country.name, x=getattr(country, attribute))
+
+
+def _solved(questions: Sequence[Question]) -> str:
+    return "\n".join(f"{world.question_prompt(q)} {q.answer}." for q in questions)
+
+
+# --- Los documentos, dichos de más maneras -------------------------------------------------------
+
+
+def plain_texts(documents: Sequence[Document]) -> list[str]:
+    """Los documentos tal cual: una sola redacción de cada hecho."""
+    return [document.text for document in documents]
+
+
+def reworded_texts(documents: Sequence[Document], copies: int = 6, seed: int = 0) -> list[str]:
+    """Cada documento `copies` veces, con las frases en otro orden y en otra redacción al azar."""
+    rng = random.Random(seed)
+    texts = []
+    for document in documents:
+        for _ in range(copies):
+            lines = [rng.choice(wordings) for wordings, _ in _facts(document)]
+            rng.shuffle(lines)
+            texts.append(" ".join(lines))
+    return texts
+
+
+def reworded_questions(documents: Sequence[Document]) -> list[str]:
+    """Los hechos como pregunta y respuesta, con las redacciones que el examen no usa."""
+    return [
+        f"{world.question_prompt(replace(question, text=text, context=None))} {question.answer}."
+        for document in documents
+        for (_, asked), question in zip(_facts(document), document.questions, strict=True)
+        for text in asked
+    ]
+
+
+def _facts(document: Document) -> list[tuple[list[str], list[str]]]:
+    """De cada frase, sus redacciones (ella incluida) y las otras maneras de preguntarla."""
+    lines = re.split(r"(?<=\.) ", document.text)
+    return [
+        _rewordings(line, question)
+        for line, question in zip(lines, document.questions, strict=True)
+    ]
+
+
+def _rewordings(line: str, question: Question) -> tuple[list[str], list[str]]:
+    for relation in world.load_templates(question.lang)["lectura"]:
+        for asked in relation["preguntas"]:
+            before, after = asked.split("{a}")
+            pattern = re.escape(before) + "(?P<a>.+)" + re.escape(after)
+            for text in (question.text, question.text.replace(" del ", " de el ", 1)):
+                match = re.fullmatch(pattern, text, flags=re.IGNORECASE)
+                if not match:
+                    continue
+                a, b = match["a"], question.answer
+                said = [world.render(phrase, a=a, b=b) for phrase in relation["frases"]]
+                if line in said:
+                    others = [world.render(q, a=a) for q in relation["preguntas"]]
+                    return said, [q for q in others if q != question.text]
+    return [line], []  # tres frases son de otro molde: se quedan como están

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import world
-from course_lib.evaluation import Answerer, Measure, ask_with, proportion
+from course_lib.evaluation import Answerer, ask_with
+from course_lib.tables import Measure, proportion
 from course_lib.world import Question
 
 STEMMERS = {"es": "spanish", "en": "english"}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from course_lib import data_path
+from course_lib import data_path, world
 from course_lib.dialogues import Dialogue, read_dialogues, shipped_dialogues, split_dialogues
 
 CPU_EXAMPLES = 24  # sin GPU, los ejemplos de cada cosa con que una ruta grande tarda minutos
@@ -52,7 +52,7 @@ class Track:
             ValueError: si alguno está dañado, o en el modelo no cabe `max_length`.
             ConnectionError: si hay que descargarlo y no se puede; la frase dice por qué.
         """
-        from course_lib.checksums import verify_checksums
+        from course_lib.hub import verify_checksums
 
         if self.name == "mini":
             verify_checksums(Path(self.model))
@@ -67,7 +67,7 @@ class Track:
 
     def load_tokenizer(self):
         """El tokenizador de la ruta; el de GPT-2, como el del minimodelo, viene sin relleno."""
-        return _load_tokenizer(self.model)
+        return load_tokenizer(self.model)
 
     def load_dialogues(self, part: str = "train") -> list[Dialogue]:
         """Los diálogos de la ruta: «train», «validation» o «test»."""
@@ -81,7 +81,7 @@ class Track:
         """
         if self.instruct is None:
             raise ValueError(f"La ruta «{self.name}» no tiene un modelo ya ajustado: usa «gpt2».")
-        return load_causal_lm(self.instruct), _load_tokenizer(self.instruct)
+        return load_causal_lm(self.instruct), load_tokenizer(self.instruct)
 
     def cut(self, n: int) -> int:
         """`n`, o el recorte de la ruta si es menor."""
@@ -91,15 +91,23 @@ class Track:
         """Comprueba una afirmación de la lección sobre lo que acaba de medirse.
 
         Las lecciones se escribieron con `mini`, y ahí tiene que cumplirse. En las demás rutas no
-        es un error, sino un resultado: se dice si se cumple.
+        es un error, sino un resultado. En todas se dice si se cumple.
 
         Raises:
             AssertionError: si no se cumple en `mini`, entera.
         """
         if self.name == "mini" and self.limit is None:
             assert holds, f"No se cumple: {claim}."
-        else:
-            print(f"{'Se cumple' if holds else 'AQUÍ NO se cumple'}: {claim}.")
+        print(f"{'Se cumple' if holds else 'AQUÍ NO se cumple'}: {claim}.")
+
+    def text(self, *sentences: str) -> str | list[str]:
+        """Frases de una lección en el idioma de la ruta: una, o una lista si se dan varias.
+
+        Raises:
+            ValueError: si alguna no está traducida.
+        """
+        texts = [world.text(sentence, self.language) for sentence in sentences]
+        return texts[0] if len(texts) == 1 else texts
 
 
 def mini() -> Track:
@@ -229,8 +237,9 @@ def _announced(track: Track, report: Callable[[str], None]) -> Track:
     if track.name != "mini":
         where = device()
         report(
-            f"Ruta «{track.name}»: {track.model}, en {where}. El texto de las lecciones comenta "
-            "los números de la ruta «mini»; los tuyos son los que salgan en las celdas."
+            f"Ruta «{track.name}»: {track.model}, en {where}. El texto de las lecciones y los "
+            "títulos de las figuras comentan los números de la ruta «mini»; los tuyos son los que "
+            "salgan en las celdas."
         )
         if where == "cpu" and not asked:
             asked = str(CPU_EXAMPLES)
@@ -282,7 +291,8 @@ def load_causal_lm(name: str):
     return model.to(device()).eval()
 
 
-def _load_tokenizer(name: str):
+def load_tokenizer(name: str):
+    """El tokenizador de una carpeta o del Hub; los errores, los de `load_causal_lm`."""
     from transformers import AutoTokenizer
 
     from course_lib.hub import checked

@@ -1,41 +1,91 @@
 """La receta de la lección 07: un ajuste que enseña una tarea sin borrar lo demás.
 
 Es la contraparte de `original`: las mismas piezas de transformers, con las etiquetas, los datos y
-la medida en su sitio.
+la medida en su sitio. La tarea es contestar en el chat lo que el modelo ya sabe; se enseña con
+preguntas sobre la mitad de los países, charlas corrientes y un repaso de lo que el modelo leyó de
+pequeño, para que no lo olvide. La otra mitad de los países no se toca: con ella se puntúa.
 """
 
+import itertools
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from course_lib import world
 from course_lib.dialogues import to_pairs
 from course_lib.encoding import (
+    MARKERS,
     Encoded,
-    collate,
     encode_conversation,
+    encode_text,
     pair_messages,
     prepare_for_chat,
 )
-from course_lib.lora import new_token_rows, projections
-from course_lib.task import (
-    Messages,
-    encode_text,
-    reading_texts,
-    replay_texts,
-    split_countries,
-    task_conversations,
-)
+from course_lib.reading import pretraining_documents
 from course_lib.tracks import Track
-from course_lib.training import Run, fine_tune
+from course_lib.world import ATTRIBUTES, Country
 
 SEED = 7
 TALK_PAIRS = 300
 REPLAY_TEXTS = 3200
 LORA_RANK = 32
 BATCH = 16
+
+Messages = list[dict[str, str]]  # mensajes con «role» y «content»
+
+
+def split_countries(seed: int = 0, language: str = "es") -> tuple[list[Country], list[Country]]:
+    """Los países de ajustar y los de puntuar, mitad y mitad, por sorteo; los mismos en todo idioma.
+
+    >>> train, test = split_countries()
+    >>> len(train), len(test), set(train) & set(test)
+    (49, 50, set())
+    """
+    countries = list(world.load_countries(language))
+    random.Random(seed).shuffle(countries)
+    half = len(countries) // 2
+    return countries[:half], countries[half:]
+
+
+def task_conversations(
+    countries: Sequence[Country], yes_no: int = 8, seed: int = 0
+) -> list[Messages]:
+    """Preguntas de chat sobre esos países, en orden de países y atributos.
+
+    Args:
+        yes_no: cuántas preguntas de sí o no por hecho, además de las tres redacciones en que se
+            pregunta el hecho mismo; la mitad son verdaderas.
+
+    >>> task_conversations(split_countries()[0])[0][1]["content"].endswith(".")
+    True
+    """
+    rng = random.Random(seed)
+    questions = []
+    for country, attribute in itertools.product(countries, ATTRIBUTES):
+        questions += [world.fact_question(country, attribute, form) for form in range(3)]
+        questions += [
+            world.yes_no_question(country, attribute, i % 2 == 0, rng, form=None)
+            for i in range(yes_no)
+        ]
+    return [pair_messages(q.text, _sentence(q.answer)) for q in questions]
+
+
+def replay_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
+    """`n` textos como los del preentrenamiento, para repasar."""
+    return list(itertools.islice(pretraining_documents(f"repaso {seed}", language), n))
+
+
+def reading_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
+    """`n` textos de lectura como los del preentrenamiento: un contexto y sus preguntas."""
+    texts, label = pretraining_documents(f"lectura {seed}", language), world.WORDS[language].context
+    return list(itertools.islice((t for t in texts if t.startswith(f"{label}:")), n))
+
+
+def _sentence(answer: str) -> str:
+    return f"{answer[0].upper()}{answer[1:]}."
 
 
 def chat_examples(
@@ -79,37 +129,6 @@ def chat_examples(
     return train, [encode_conversation(tokenizer, messages) for messages in tasks(countries[-5:])]
 
 
-def chat_arguments(track: Track, folder: Path, examples: int, lora: bool = False, seed: int = SEED):
-    """Los `TrainingArguments` de la receta: se mide mientras se entrena y se guarda lo mejor.
-
-    Args:
-        examples: cuántos ejemplos hay; con pocos, se mide más a menudo.
-        lora: si se ajusta con LoRA, que pide una tasa mayor.
-    """
-    from transformers import TrainingArguments
-
-    every, measured = rhythm(examples)
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=1,
-        per_device_train_batch_size=BATCH,
-        per_device_eval_batch_size=64,
-        learning_rate=track.lora_rate if lora else track.tuning_rate,
-        warmup_steps=every,
-        weight_decay=0.01,
-        train_sampling_strategy="group_by_length",
-        eval_strategy="steps",
-        eval_steps=measured,
-        logging_steps=every,
-        save_strategy="steps",
-        save_steps=measured,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        seed=seed,
-        **half_precision(),
-    )
-
-
 def rhythm(examples: int) -> tuple[int, int]:
     """Cada cuántos pasos se anota y cada cuántos se mide: 20 y 60, o menos si hay pocos.
 
@@ -138,6 +157,9 @@ def load_for_chat(track: Track):
     """El modelo y el tokenizador de la ruta, con los marcadores de chat como tokens propios."""
     model, tokenizer = track.load_model(), track.load_tokenizer()
     return model, prepare_for_chat(tokenizer, model)
+
+
+# --- LoRA ----------------------------------------------------------------------------------------
 
 
 def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
@@ -169,6 +191,48 @@ def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
         return get_peft_model(model, config)
 
 
+def projections(model) -> list[str]:
+    """Cómo se llaman las matrices de los bloques: `c_attn`…, `q_proj`…, menos la capa de salida.
+
+    Son las mismas que elige `target_modules="all-linear"` en peft, pero con el nombre corto, que es
+    el que entienden los `targets` de `course_lib.costs`.
+
+    Raises:
+        ValueError: si no tiene ninguna donde LoRA pueda ponerse.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    names = {
+        name.split(".")[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    }
+    if not names:
+        raise ValueError(
+            f"{type(model).__name__} no tiene matrices lineales a las que poner LoRA: "
+            "usa un modelo causal de transformers."
+        )
+    return sorted(names)
+
+
+def new_token_rows(model, tokenizer) -> list[int] | dict[str, list[int]] | None:
+    """Las filas de los marcadores que añade `prepare_for_chat`, como las pide peft.
+
+    Se sabe por los tokens añadidos, no por la plantilla: quien la cambie sigue entrenándolos. Si la
+    salida no comparte tabla con la entrada (Mistral), van las de las dos. Un tokenizador que no
+    tiene esos marcadores, como el de OpenChat, no trae nada nuevo que aprender.
+    """
+    added = tokenizer.get_added_vocab()
+    rows = [added[marker] for marker in MARKERS if marker in added]
+    tables = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if not rows or tables[0].weight is tables[1].weight:
+        return rows or None
+    name_of = {module: name for name, module in model.named_modules()}
+    return {name_of[table]: rows for table in tables}
+
+
 @contextmanager
 def quiet_peft() -> Iterator[None]:
     """Quita de en medio lo que le pasa a peft y no es cosa nuestra.
@@ -191,36 +255,6 @@ def quiet_peft() -> Iterator[None]:
             sys.modules["torchao"] = torchao
 
 
-def tune_for_chat(
-    track: Track,
-    model,
-    tokenizer,
-    folder: Path,
-    replay: int = REPLAY_TEXTS,
-    seed: int = SEED,
-) -> Run:
-    """La receta entera, con un modelo de `load_for_chat` o de `with_lora`; lo deja en `folder`."""
-    from datasets import Dataset
-    from transformers import EarlyStoppingCallback
-
-    train, held_out = chat_examples(track, tokenizer, replay=replay, seed=seed)
-    lora = hasattr(model, "peft_config")
-    with warnings.catch_warnings():
-        # En los puntos de control peft guarda además la tabla de *embeddings*, y lo avisa.
-        warnings.filterwarnings("ignore", ".*save_embedding_layers.*", UserWarning)
-        run = fine_tune(
-            model,
-            chat_arguments(track, folder, len(train), lora, seed),
-            Dataset.from_list([vars(e) for e in train]),
-            lambda rows: collate(rows, tokenizer.pad_token_id),
-            eval_dataset=Dataset.from_list([vars(e) for e in held_out]),
-            resume=True,
-            callbacks=[EarlyStoppingCallback(early_stopping_patience=2)],
-        )
-    save_tuned(run.model.eval(), folder)
-    return run
-
-
 def save_tuned(model, folder: Path) -> None:
     """Guarda un modelo ajustado; de uno con LoRA, solo el adaptador y las filas de los marcadores.
 
@@ -229,10 +263,3 @@ def save_tuned(model, folder: Path) -> None:
     """
     options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
     model.save_pretrained(folder, **options)
-
-
-def costs(run: Run, folder: Path) -> dict:
-    """Lo que costó un ajuste guardado en `folder`: segundos, pesos entrenados y MB en disco."""
-    weights = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return {"segundos": run.seconds, "pesos": weights, "megas": size / 1e6}

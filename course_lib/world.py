@@ -153,6 +153,32 @@ def load_documents(language: str = "es") -> tuple[Document, ...]:
     )
 
 
+@cache
+def _translations(language: str) -> dict[str, str]:
+    return tomllib.loads(_data_file("mundo", "frases.toml", language))
+
+
+def text(sentence: str, language: str = "es") -> str:
+    """Una frase de una lección, escrita en español, en otro idioma del curso.
+
+    Las traducciones están en `data/mundo/frases_en.toml`, cada una con su frase por clave.
+
+    Raises:
+        ValueError: si no está traducida.
+
+    >>> text("Hola, ¿qué tal?", "en")
+    'Hello, how are you?'
+    """
+    if language == "es":
+        return sentence
+    found = _translations(language).get(sentence)
+    if found is None:
+        raise ValueError(
+            f"«{sentence}» no está traducida: añádela a data/mundo/frases_{language}.toml."
+        )
+    return found
+
+
 def render(template: str, **values: str) -> str:
     """Rellena una plantilla, contrae «de el» y «a el», y pone en mayúscula la primera letra.
 

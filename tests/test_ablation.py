@@ -16,12 +16,13 @@ from course_lib import (
     world,
 )
 from course_lib.ablation import CONDITIONS, condition
-from course_lib.ablation_table import MEASURES, Summary, format_ablation, summarize
+from course_lib.ablation_table import Summary
+from course_lib.autopsy import MEASURES, format_ablation, summarize
 from course_lib.autopsy import Condition, encode
 from course_lib.cli import main
 from course_lib.dialogues import Pair, read_dialogues, to_pairs
 from course_lib.encoding import IGNORED, Kind, chat_prompt, original_prompt, prepare_for_chat
-from course_lib.evaluation import wilson
+from course_lib.tables import wilson
 from course_lib.tracks import get_track
 
 PAIR = Pair("Hola, ¿qué tal?", "Muy bien, gracias.", 0)
@@ -185,7 +186,7 @@ def test_first_words_are_probabilities_in_order(padded, make_model):
 
 
 def test_sampling_draws_and_greedy_does_not(padded, make_model):
-    from course_lib.generation import generate
+    from course_lib.chat import generate
 
     model, prompts = make_model(), [padded.encode("Hola, ¿qué tal")] * 8
     assert len(set(generate(model, padded, prompts, 6))) == 1

@@ -7,7 +7,9 @@ import pytest
 
 from herramientas.banco.__main__ import table
 from herramientas.banco.caso import CHECKS, SEVERITIES, control, planted
-from herramientas.banco.medir import Outcome, all_cases, measure, run, scores
+from course_lib.autopsy import measure
+from herramientas.banco.medir import Outcome, all_cases, scores
+from taller.colab_cuadernos import run
 
 PLANTED, CONTROLS, EXERCISED = 10, 60, 5
 

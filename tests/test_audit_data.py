@@ -8,7 +8,8 @@ from course_lib.audit import audit, split_for_audit
 from course_lib.audit.fold import fold
 from course_lib.audit.naive import audit_file
 from course_lib.dialogues import Dialogue, Pair, read_dialogues, to_pairs
-from course_lib.evaluation import Measure, normalize
+from course_lib.evaluation import normalize
+from course_lib.tables import Measure
 
 
 def severity(report, check):

@@ -240,7 +240,7 @@ def test_untokenized_rows_are_an_abstention(chat_tokenizer):
 
 
 def test_a_chat_mixed_with_more_plain_text_is_still_judged_by_its_template(chat_tokenizer):
-    from course_lib.task import encode_text
+    from course_lib.encoding import encode_text
 
     chats = [vars(encode_conversation(chat_tokenizer, pair_messages(*pair))) for pair in TALK]
     plain = [

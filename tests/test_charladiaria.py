@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from course_lib import data_path
-from course_lib.dialogue_stats import (
-    DialogueStats,
-    begins_with_no,
-    begins_with_yes,
-    describe_dialogues,
-    is_question,
-    is_yes_no_question,
-)
-from course_lib.scenes import PARTS, generate_dialogues, load_scenes, write_charladiaria
+from course_lib.dialogues import DialogueStats, begins_with_no, begins_with_yes, describe_dialogues, is_question, is_yes_no_question
+from taller.scenes import PARTS, generate_dialogues, load_scenes, write_charladiaria
 
 REAL_SAMPLE = (
     Path(__file__).resolve().parents[2] / "shared" / "datos" / "dailydialog" / "train_1k.jsonl"

@@ -6,7 +6,7 @@ import pytest
 
 from course_lib.chat import Conversation, chat_loop, chat_widget, reply, transcript
 from course_lib.encoding import chat_prompt, original_prompt
-from course_lib.generation import first_turn, generate
+from course_lib.chat import first_turn, generate
 
 
 class Spy:

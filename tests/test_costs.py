@@ -19,7 +19,7 @@ from course_lib.costs import (
     training_time,
 )
 from course_lib.original import original_record
-from course_lib.shapes import config_shape, lora_weights
+from course_lib.costs import config_shape, lora_weights
 
 TOOL = runpy.run_path(str(Path(__file__).resolve().parents[1] / "herramientas" / "memoria.py"))
 

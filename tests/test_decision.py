@@ -5,20 +5,8 @@ import re
 
 import pytest
 
-from course_lib.decision import (
-    FULL_EXAMPLES,
-    FULL_HOURS,
-    LORA_EXAMPLES,
-    LORA_HOURS,
-    Lack,
-    Needs,
-    Rung,
-    advise,
-    decision_form,
-    decision_widget,
-    format_advice,
-    obstacles,
-)
+from course_lib.decision import FULL_EXAMPLES, FULL_HOURS, LORA_EXAMPLES, LORA_HOURS, Needs, advise, decision_form, decision_widget, format_advice, obstacles
+from course_lib.decision import Lack, Rung
 
 BOOLEANS = ("has_evaluation", "cost_critical", "private", "maintained")
 RICH = {"has_evaluation": True, "maintained": True, "examples": 20_000, "gpu_hours": 100.0}

@@ -12,24 +12,9 @@ from course_lib.encoding import (
     original_prompt,
     pair_messages,
 )
-from course_lib.evaluation import (
-    Measure,
-    accuracy,
-    always_yes,
-    ask_directly,
-    ask_in_chat,
-    build_exam,
-    first_turn,
-    format_scoreboard,
-    generate,
-    is_right,
-    normalize,
-    proportion,
-    score_row,
-    talk_loss,
-    wilson,
-    yes_share,
-)
+from course_lib.chat import first_turn, generate
+from course_lib.evaluation import accuracy, always_yes, ask_directly, ask_in_chat, build_exam, is_right, normalize, score_row, talk_loss, yes_share
+from course_lib.tables import Measure, format_scoreboard, proportion, wilson
 from course_lib.world import NO, YES, Question, question_prompt
 
 TEXTS = ["Hola", "¿Cuál es la capital de Francia?", "a", "mañana iremos al cine", "Óscar y Ángela"]

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from course_lib.decision import Lack, Needs, Rung, advise
+from course_lib.decision import Needs, advise
+from course_lib.decision import Lack, Rung
 from course_lib.exercises import check
 from course_lib.exercises.lesson_01 import EXERCISES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.dialogue_stats import describe_dialogues
+from course_lib.dialogues import describe_dialogues
 from course_lib.dialogues import (
     Dialogue,
     read_dialogues,

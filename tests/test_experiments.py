@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from course_lib.experiments import provenance, run_jobs, store
+from taller.experiments import provenance, run_jobs, store
 
 
 def double(number: int) -> dict:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from course_lib import data_path, world
-from course_lib.card import completion, few_shot
+from taller.card import completion, few_shot
 from course_lib.encoding import original_prompt
 from course_lib.evaluation import accuracy, ask_directly, ask_in_chat, build_exam
 from course_lib.tracks import get_track

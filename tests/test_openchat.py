@@ -19,18 +19,10 @@ from course_lib.big_model import (
 )
 from course_lib.costs import GIB
 from course_lib.encoding import IGNORED, Kind, chat_prompt, encode_conversation, pair_messages
-from course_lib.lora import projections
-from course_lib.own_template import encode_with_own_template
-from course_lib.setups import (
-    EFFECTIVE_BATCH,
-    SETUPS,
-    check_memory,
-    choose_setup,
-    lora_targets,
-    openchat_config,
-    setup_memory,
-)
-from course_lib.shapes import config_shape, lora_weights
+from course_lib.tuning import projections
+from course_lib.encoding import encode_conversation
+from course_lib.big_model import EFFECTIVE_BATCH, SETUPS, check_memory, choose_setup, lora_targets, openchat_config, setup_memory
+from course_lib.costs import config_shape, lora_weights
 from course_lib.tuning import quiet_peft
 
 TALK = [

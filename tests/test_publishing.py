@@ -16,8 +16,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_lib.cli import main
-from course_lib.notebook_files import read_notebook, to_html
-from course_lib.publishing import SETUP_CELL, pack, publish
+from course_lib.lessons import read_notebook, to_html
+from taller.publishing import SETUP_CELL, pack, publish
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))

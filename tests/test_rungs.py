@@ -4,10 +4,10 @@ import pytest
 
 from course_lib import experiments, world
 from course_lib.checksums import sha256
-from course_lib.ladder_experiment import SEEDS, TUNED
-from course_lib.ladder_table import EXAMS, format_kept, format_ladder, spread
-from course_lib.rungs import after_label, few_shot_prompt, form_prompt, question_sets
-from course_lib.task import split_countries
+from taller.ladder import SEEDS, TUNED
+from course_lib.ladder import EXAMS, format_kept, format_ladder, spread
+from course_lib.ladder import after_label, few_shot_prompt, form_prompt, question_sets
+from course_lib.tuning import split_countries
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ import re
 
 from course_lib import world
 from course_lib.encoding import IGNORED, Kind
-from course_lib.rewording import plain_texts, reworded_questions, reworded_texts
-from course_lib.task import encode_text, replay_texts, split_countries, task_conversations
+from course_lib.reading import plain_texts, reworded_questions, reworded_texts
+from course_lib.encoding import encode_text
+from course_lib.tuning import replay_texts, split_countries, task_conversations
 
 
 def test_every_country_is_on_one_side_only():

@@ -7,8 +7,8 @@ import pytest
 
 from course_lib import world
 from course_lib.encoding import BOT, USER, Kind, prepare_for_chat
-from course_lib.lora import projections
-from course_lib.task import split_countries
+from course_lib.tuning import projections
+from course_lib.tuning import split_countries
 from course_lib.tracks import get_track
 from course_lib.tuning import (
     chat_arguments,

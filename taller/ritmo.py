@@ -3,7 +3,7 @@
 Las tres corridas hacen las mismas cuentas, con el minimodelo y la codificación original, y van
 intercaladas en rondas; se enseña la mediana y su razón con el bucle desnudo.
 
-    python herramientas/ritmo.py
+    python taller/ritmo.py
 """
 
 import statistics

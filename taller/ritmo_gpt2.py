@@ -3,7 +3,7 @@
 Los pesos son al azar, que para el tiempo da igual; los lotes, de 32; las charlas, las del archivo.
 Las dos codificaciones van intercaladas en rondas, en la GPU si la hay.
 
-    python herramientas/ritmo_gpt2.py charlas.jsonl carpeta_del_tokenizador_de_gpt2 [--pasos 20]
+    python taller/ritmo_gpt2.py charlas.jsonl carpeta_del_tokenizador_de_gpt2 [--pasos 20]
 """
 
 import argparse

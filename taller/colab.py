@@ -1,7 +1,7 @@
 """Comprueba que el curso corre en Colab sin cambiarle nada, con las versiones que Colab instala.
 
-    python herramientas/colab.py entorno    # monta el entorno y ejecuta en él las lecciones
-    python herramientas/colab.py resolver   # resuelve las dependencias para el Python de Colab
+    python taller/colab.py entorno    # monta el entorno y ejecuta en él las lecciones
+    python taller/colab.py resolver   # resuelve las dependencias para el Python de Colab
 
 La lista de lo que Colab trae instalado está en `../shared/datos/colab` y no viaja con el
 repositorio: donde falte, o donde no haya red, no se comprueba nada y se dice. El entorno queda en
@@ -156,7 +156,7 @@ def installed() -> list[str]:
 
 def check_environment() -> int:
     """Instala el curso como lo hace la primera celda y ejecuta las lecciones donde lo instaló."""
-    from course_lib.publishing import pack
+    from taller.publishing import pack
 
     start = time.perf_counter()
     before = build()
@@ -166,7 +166,7 @@ def check_environment() -> int:
     with tempfile.TemporaryDirectory(prefix="colab-") as folder:
         with zipfile.ZipFile(pack(ROOT, Path(folder))) as archive:
             archive.extractall(folder)
-        runner = ROOT / "herramientas" / "colab_cuadernos.py"
+        runner = ROOT / "taller" / "colab_cuadernos.py"
         # El depurador que trae Colab avisa de que en Python 3.11 podría saltarse una pausa.
         quiet = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         command = [PYTHON, runner, Path(folder, "curso-ajuste-fino")]
@@ -208,7 +208,7 @@ def main() -> int:
     """Ejecuta lo pedido; si aquí no se puede comprobar, lo dice y no es un error."""
     checks = {"entorno": check_environment, "resolver": check_resolution}
     if len(sys.argv) != 2 or sys.argv[1] not in checks:
-        print(f"uso: python herramientas/colab.py {'|'.join(checks)}", file=sys.stderr)
+        print(f"uso: python taller/colab.py {'|'.join(checks)}", file=sys.stderr)
         return 2
     try:
         return checks[sys.argv[1]]()

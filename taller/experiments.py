@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from course_lib import __version__, data_path
-from course_lib.checksums import sha256
+from course_lib.hub import sha256
+from course_lib.tables import from_json, to_json
 
 PACKAGES = ("torch", "transformers", "datasets", "peft")
 
@@ -35,7 +36,7 @@ def run_jobs(
 
     Args:
         function: de un módulo, para que otro proceso pueda importarla; devuelve lo que cabe en
-            JSON.
+            JSON, y medidas (`Measure`).
         jobs: de cada trabajo, su nombre y sus argumentos, que también deben caber en JSON.
         folder: un archivo por trabajo; lo guardado con otros argumentos, otro modelo u otras
             versiones no vale y se repite. Del código no se sabe: si lo cambias, bórrala.
@@ -84,15 +85,10 @@ def store(path: Path, result: dict) -> None:
     _write(path, {"procedencia": provenance()} | result)
 
 
-def load(name: str) -> dict:
-    """El resultado guardado en `data/experimentos/`, por su nombre sin extensión."""
-    return json.loads(data_path("experimentos", f"{name}.json").read_text(encoding="utf-8"))
-
-
 def _read(path: Path, recipe: dict) -> dict | None:
     if not path.exists():
         return None
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = from_json(path.read_text(encoding="utf-8"))
     result = saved.pop("resultado")
     return result if saved == json.loads(json.dumps(recipe)) else None
 
@@ -100,7 +96,7 @@ def _read(path: Path, recipe: dict) -> dict | None:
 def _write(path: Path, data: dict) -> None:
     # Primero a un lado: si se corta la luz a mitad, queda el archivo anterior o ninguno.
     aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    aside.write_text(to_json(data), encoding="utf-8")
     aside.replace(path)
 
 

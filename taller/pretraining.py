@@ -1,7 +1,7 @@
 """La receta del minimodelo: un GPT-2 pequeño que aprende el mundo cerrado desde cero.
 
-`curso preentrenar` llama a `pretrain`. Cada paso saca su lote de una semilla propia, así que un
-entrenamiento cortado sigue donde estaba y da los mismos pesos que uno seguido.
+`python -m taller preentrenar` llama a `pretrain`. Cada paso saca su lote de una semilla propia, así
+que un entrenamiento cortado sigue donde estaba y da los mismos pesos que uno seguido.
 """
 
 import itertools
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from course_lib import data_path
-from course_lib.checksums import write_checksums
-from course_lib.corpus import pretraining_documents
+from course_lib.hub import MODEL_FILES, sha256
+from course_lib.reading import pretraining_documents
 
 VOCABULARY = 2048
 CONTEXT = 256  # posiciones: caben una charla corta, unos ejemplos o varios pasajes
@@ -263,3 +263,13 @@ def load_progress(folder: Path, model, optimizer, recipe: dict) -> tuple[int, fl
             moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return state["step"], state["seconds"]
+
+
+def write_checksums(directory: Path) -> None:
+    """Escribe `SHA256SUMS`, en el formato de `sha256sum`, con los archivos del modelo."""
+    lines = [
+        f"{sha256(directory / name)}  {name}\n"
+        for name in MODEL_FILES
+        if (directory / name).exists()
+    ]
+    (directory / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")

@@ -5,7 +5,7 @@ Cada caso se mide en un proceso nuevo y en la CPU. El pico sale del registro de 
 con lo que un operador pide y suelta por dentro. La memoria del proceso no serviría: mezcla las
 bibliotecas, las páginas que el sistema no recupera y lo que torch se guarda para luego.
 
-    python herramientas/memoria.py
+    python taller/memoria.py
 
 Los casos de QLoRA necesitan `bitsandbytes`, que el curso no instala: si falta, no se miden.
 """
@@ -109,8 +109,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict]] = {
 
 def predicted(name: str) -> float:
     """Los bytes que predice `course_lib.costs` para un caso."""
-    from course_lib.costs import inference_memory, training_memory
-    from course_lib.shapes import config_shape
+    from course_lib.costs import config_shape, inference_memory, training_memory
 
     build, run = CASES[name]
     estimate = inference_memory if "prompt" in run else training_memory

@@ -1,6 +1,6 @@
 """Mata ajustes con `kill -9` a mitad, los reanuda y compara sus pesos con los de uno sin cortes.
 
-    python herramientas/reanudar.py [--veces 10] [--semilla 0]
+    python taller/reanudar.py [--veces 10] [--semilla 0]
 
 Cada ensayo es un proceso con el minimodelo y una de las recetas de las lecciones (la original, la
 de charla y la de charla con LoRA), con menos pasos y tres épocas. Muere de `SIGKILL` en un paso al

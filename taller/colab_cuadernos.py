@@ -1,6 +1,6 @@
 """Ejecuta los cuadernos de una carpeta con el Python que llama, y cuenta una línea de cada uno.
 
-    python herramientas/colab_cuadernos.py CARPETA
+    python taller/colab_cuadernos.py CARPETA
 
 No usa el curso, que instala la primera celda de cada cuaderno: solo lo que Colab trae.
 """

@@ -8,18 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from course_lib import data_path, world
-from course_lib.checksums import sha256
+from course_lib.chat import generate
 from course_lib.encoding import original_prompt
-from course_lib.evaluation import (
-    Measure,
-    accuracy,
-    ask_directly,
-    ask_in_chat,
-    normalize,
-    proportion,
-)
-from course_lib.generation import generate
+from course_lib.evaluation import accuracy, ask_directly, ask_in_chat, normalize
+from course_lib.hub import sha256
 from course_lib.reading import reading_questions
+from course_lib.tables import Measure, proportion
 from course_lib.tracks import get_track
 
 START, STOP = "<!-- medidas: inicio -->", "<!-- medidas: fin -->"

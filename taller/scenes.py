@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import data_path
-from course_lib import dialogue_stats as stats
+from course_lib import dialogues as stats
 
 PARTS = ("train", "validation", "test")
 SEED = 2024

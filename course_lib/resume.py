@@ -1,0 +1,491 @@
+"""Que un ajuste aguante: sigue tras un corte y se adapta si la memoria o el disco se acaban.
+
+`resumable_fine_tune` rodea `training.fine_tune` desde fuera. `Trainer` guarda cada tanto una
+carpeta `checkpoint-<paso>`. Lo último que escribe en ella es `trainer_state.json`, así que ahí va
+también, en una sola pieza, de qué ajuste es: un resumen de los argumentos, los datos y los pesos de
+partida. Sirve un punto entero y del mismo ajuste; el que se quedó a medias (un corte al escribir,
+una subida a Drive sin acabar) se reconoce porque le falta una pieza o la tiene cortada. Nada de
+esto se carga como *pickle*: `Trainer` lee los pesos con safetensors y lo demás con
+`torch.load(weights_only=True)`.
+"""
+
+import contextlib
+import copy
+import errno
+import gc
+import hashlib
+import json
+import math
+import shutil
+import zipfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from course_lib.tables import number
+from course_lib.training import COLUMNS, Run, as_rows, fine_tune
+
+ENDED = "terminado.json"
+# Dónde y cada cuánto se anota, en cuántos trozos cabe el lote: nada de eso cambia los pesos.
+INDIFFERENT = (
+    "output_dir run_name project trackio disable_tqdm report_to resume_from_checkpoint "
+    "restore_callback_states log save_ hub_ push_to_hub dataloader_num dataloader_p "
+    "per_device_ gradient_accumulation_steps auto_find_batch_size torch_empty_cache"
+).split()
+# Cómo lo dicen CUDA y MPS, la CPU (dos versiones de torch) y cuBLAS.
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+# Cómo lo dicen safetensors y torch, que no siempre pasan el número del sistema.
+NO_DISK = ("no space left", "file write failed", "os error 28", "disk quota", "unexpected pos")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Un punto desde el que seguir; `ended`, si en él ya estaba todo entrenado."""
+
+    path: Path
+    step: int
+    steps: int
+    ended: bool
+
+
+class Interrupted(KeyboardInterrupt):
+    """Alguien paró el ajuste: en un cuaderno se lee su frase, y no las cien líneas de la traza."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def resumable_fine_tune(
+    model,
+    args,
+    train_dataset,
+    data_collator: Callable[[list[dict]], dict],
+    eval_dataset=None,
+    processing_class=None,
+    callbacks: Sequence = (),
+    report: Callable[[str], None] = print,
+) -> Run:
+    """Lo mismo que `fine_tune`, pero un ajuste cortado sigue desde su último punto entero.
+
+    Acaba con los mismos pesos que si nada hubiera pasado. Si lo guardado es de otro ajuste (cambian
+    los argumentos, los datos o los pesos de partida) o de uno que terminó, empieza de nuevo y lo
+    dice. La función de lotes no se compara. Si la memoria se acaba, sigue con lotes más pequeños y
+    el mismo lote efectivo. Si lo interrumpen, el modelo recupera sus pesos de partida.
+
+    Args:
+        report: a quién se le cuenta, con una frase, desde dónde se sigue o que falta memoria; los
+            demás argumentos son los de `fine_tune`.
+
+    Raises:
+        ValueError: los de `fine_tune`.
+        MemoryError: si no cabe ni un lote de un ejemplo.
+        OSError: si los puntos de control no cabrán en el disco, o si este se llena.
+        Interrupted: si lo interrumpen; dice en qué paso y desde cuál seguirá.
+    """
+    import torch
+
+    args = copy.copy(args)
+    args.restore_callback_states_from_checkpoint = True  # también la paciencia de EarlyStopping
+    train_dataset = as_rows(train_dataset)
+    eval_dataset = as_rows(eval_dataset) if eval_dataset is not None else None
+    folder, identity = Path(args.output_dir), identify(model, args, train_dataset, eval_dataset)
+    scaled = args.fp16 and torch.cuda.is_available()  # con escala de gradientes que recuperar
+    point = last_point(folder, identity, scaled, report)
+    stale = stale_points(folder, identity, point)
+    check_disk(model, args, len(train_dataset), size(folder))
+    (folder / ENDED).unlink(missing_ok=True)
+    start, fresh = initial_weights(model), [copy.copy(callback) for callback in callbacks]
+    while True:
+        owner = owner_callback(identity, stale)
+        try:
+            run = fine_tune(
+                model,
+                finished(args) if point and point.ended else args,
+                train_dataset,
+                data_collator,
+                eval_dataset,
+                processing_class,
+                [owner, *callbacks],
+                str(point.path) if point else None,
+            )
+            break
+        except KeyboardInterrupt:
+            restore(model, start)
+            kept = last_point(folder, identity, scaled, lambda sentence: None, stale)
+            raise Interrupted(_interrupted(owner.step, kept)) from None
+        except Exception as error:
+            if is_disk_full(error):
+                raise OSError(after_full_disk(folder, identity)) from error
+            if not is_out_of_memory(error):
+                raise
+            args, sentence = with_smaller_batch(args, model.training)
+            report(sentence)
+        # Fuera del `except`, donde el error ya no retiene los tensores del intento fallido.
+        model.zero_grad(set_to_none=True)
+        free_memory()
+        restore(model, start)
+        callbacks = [copy.copy(callback) for callback in fresh]  # sin lo contado hasta ahora
+        point = last_point(folder, identity, scaled, report, stale)
+    mark_ended(folder, identity)
+    return replace(run, start=identity["los pesos de partida"])
+
+
+def _interrupted(step: int, point: Point | None) -> str:
+    if point is None:
+        return f"Interrumpido en el paso {step}, sin ningún punto guardado: al repetir, empieza."
+    return f"Interrumpido en el paso {step}: al repetir, sigue desde el {point.step}."
+
+
+# --- Los puntos de control -----------------------------------------------------------------------
+
+
+def identify(
+    model, args, train_rows: Sequence[dict], eval_rows: Sequence[dict] | None = None
+) -> dict[str, str]:
+    """De qué ajuste se trata: un resumen de sus argumentos, sus datos y sus pesos de partida."""
+    named = args.to_dict().items()
+    values = {name: value for name, value in named if not name.startswith(tuple(INDIFFERENT))}
+    values["lote"] = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    data = hashlib.sha256()
+    for rows in (train_rows, eval_rows):
+        data.update(b"-")  # para que no se confunda dónde acaba uno y empieza el otro
+        for row in rows or ():
+            data.update(repr([list(row[name]) for name in COLUMNS]).encode())
+    written = json.dumps(values, sort_keys=True, default=str).encode()
+    return {
+        "los argumentos": hashlib.sha256(written).hexdigest()[:16],
+        "los datos": data.hexdigest()[:16],
+        "los pesos de partida": fingerprint(model),
+    }
+
+
+def fingerprint(model) -> str:
+    """Un resumen de los pesos de un modelo: de cada matriz, un millar de números salteados."""
+    weights = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        few = weight.detach().flatten()[:: max(1, weight.numel() // 1000)]
+        weights.update(f"{name} {tuple(weight.shape)} {weight.requires_grad}".encode())
+        weights.update(few.float().cpu().numpy().tobytes())
+    return weights.hexdigest()[:16]
+
+
+def points(folder: Path) -> list[Path]:
+    """Las carpetas `checkpoint-<paso>` de una carpeta, de la última a la primera."""
+    found = [p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """El paso de una carpeta `checkpoint-<paso>`."""
+    return int(path.name.split("-")[1])
+
+
+def last_point(
+    folder: Path,
+    identity: dict[str, str],
+    scaled: bool = False,
+    report: Callable[[str], None] = print,
+    ignored: Collection[Path] = (),
+) -> Point | None:
+    """El último punto entero de este mismo ajuste, si se cortó; `None` si hay que empezar.
+
+    Cuenta con una frase lo que no sirve y por qué. Un ajuste que terminó no se sigue: se repite.
+
+    Args:
+        identity: lo que da `identify`.
+        scaled: si el ajuste necesita también la escala de los gradientes, como con `fp16` en CUDA.
+        ignored: puntos que no se miran.
+    """
+    ended = read_json(folder / ENDED)
+    other = None
+    if ended == identity:
+        report(f"Este ajuste ya terminó, y lo guardado en {folder} es suyo: lo repito entero.")
+    for path in points(folder):
+        if path in ignored:
+            continue
+        state = read_json(path / "trainer_state.json") or {}
+        owner = owner_of(state)
+        if owner and owner == ended:
+            continue
+        if owner and owner != identity:
+            other = other or owner
+            continue
+        lacking = cut_piece(path, scaled)
+        if lacking:
+            report(f"No uso {path}: le falta {lacking}, o lo tiene a medias.")
+            continue
+        control = state["stateful_callbacks"].get("TrainerControl", {}).get("args", {})
+        step, steps = state["global_step"], state["max_steps"]
+        stopped = step >= steps or control.get("should_training_stop", False)
+        report(f"Sigo desde el paso {step} de {steps}, guardado en {path}.")
+        return Point(path, step, steps, stopped)
+    if other:
+        changed = [name for name in identity if identity[name] != other.get(name)]
+        report(
+            f"Empiezo de nuevo: lo guardado en {folder} es de otro ajuste (cambian "
+            f"{' y '.join(changed)}) y se borrará al guardar el primer punto de este; para "
+            "conservarlo, interrumpe la celda y elige otro output_dir."
+        )
+    return None
+
+
+def cut_piece(path: Path, scaled: bool = False) -> str | None:
+    """El nombre de una pieza que a un punto le falta o que está a medias; `None` si está entero."""
+    from safetensors import SafetensorError, safe_open
+
+    weights = sorted(file.name for file in path.glob("*.safetensors"))
+    index = read_json(path / "model.safetensors.index.json")
+    if index:
+        weights = sorted(set(index["weight_map"].values()))
+    others = ["optimizer.pt", "scheduler.pt", "rng_state.pth", *(["scaler.pt"] if scaled else [])]
+    for name in [*(weights or ["model.safetensors"]), *others]:
+        try:
+            if name.endswith(".safetensors"):
+                with safe_open(path / name, framework="pt"):  # comprueba que el archivo llega
+                    pass
+            else:
+                with zipfile.ZipFile(path / name) as file:
+                    if file.testzip():
+                        return name
+        except (OSError, SafetensorError, zipfile.BadZipFile):
+            return name
+    # La última que escribe Trainer.
+    return None if owner_of(read_json(path / "trainer_state.json")) else "trainer_state.json"
+
+
+def stale_points(folder: Path, identity: dict[str, str], point: Point | None) -> list[Path]:
+    """Los puntos que estorban a un ajuste que empieza de nuevo o que sigue desde `point`.
+
+    Si se quedaran, un corte al escribir encima de uno dejaría una mezcla que parece entera, y
+    `save_total_limit` podría borrar el nuevo por creer más reciente el viejo.
+    """
+    return [
+        path
+        for path in points(folder)
+        if not point
+        or step_of(path) > point.step
+        or owner_of(read_json(path / "trainer_state.json")) != identity
+    ]
+
+
+def size(folder: Path) -> int:
+    """Los bytes que ocupan los puntos de una carpeta."""
+    files = [file for path in points(folder) for file in path.rglob("*")]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def after_full_disk(folder: Path, identity: dict[str, str]) -> str:
+    """Qué se ha salvado cuando el disco se llena a mitad de guardar, y cómo se sigue."""
+    point = last_point(folder, identity, report=lambda sentence: None)
+    kept = (
+        f"el último punto entero es {point.path}, y con resume=True seguirá desde ahí"
+        if point
+        else "no llegó a guardarse ningún punto entero, y habrá que empezar de nuevo"
+    )
+    return f"El disco se llenó al guardar en {folder}: libera sitio y repite; {kept}."
+
+
+def mark_ended(folder: Path, identity: dict[str, str]) -> None:
+    """Deja dicho que el ajuste cuyos puntos hay en la carpeta terminó."""
+    # Si justo ahora no cabe, no pasa nada: al pedir que siga no quedarán pasos por dar.
+    with contextlib.suppress(OSError):
+        if points(folder):
+            (folder / ENDED).write_text(json.dumps(identity), encoding="utf-8")
+
+
+def finished(args):
+    """Los mismos argumentos, sin ningún paso por dar: el corte llegó cuando ya no quedaban.
+
+    `Trainer` no lo mira, y daría uno de más.
+    """
+    args = copy.copy(args)
+    args.max_steps, args.num_train_epochs = -1, 0
+    return args
+
+
+def owner_of(state: dict | None) -> dict | None:
+    """De qué ajuste es un punto, según su `trainer_state.json`."""
+    saved = (state or {}).get("stateful_callbacks", {}).get("Owner", {})
+    return saved.get("args", {}).get("identity")
+
+
+def read_json(path: Path) -> dict | None:
+    """Un JSON que quizá falte o esté a medias: entonces, `None`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def owner_callback(identity: dict[str, str], stale: list[Path]):
+    """Lo que `Trainer` guardará en cada punto: de quién es y cómo se barajó su época.
+
+    Antes del primer punto borra los de `stale` y vacía la lista. En `step` queda el último paso.
+
+    Sin lo segundo, al seguir en la segunda época o más allá con los ejemplos agrupados por
+    longitud, `Trainer` los barajaría de otra manera: él solo guarda el azar del momento, y ese
+    orden salió del azar con que empezó la época.
+    """
+    import torch
+    from transformers import TrainerCallback
+    from transformers.trainer_callback import ExportableState
+
+    class Owner(TrainerCallback, ExportableState):
+        def __init__(self, identity, shuffle=""):
+            self.identity, self.shuffle, self.resumed = identity, shuffle, bool(shuffle)
+            self.epoch_is_over, self.step = False, 0
+
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            if self.resumed:
+                saved = torch.frombuffer(bytearray.fromhex(self.shuffle), dtype=torch.uint8)
+                torch.set_rng_state(saved)
+            self.resumed = False
+            self.shuffle = torch.get_rng_state().numpy().tobytes().hex()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.epoch_is_over, self.step = state.epoch == int(state.epoch), state.global_step
+            self.clear_before(control)
+
+        def on_epoch_end(self, args, state, control, **kwargs):
+            self.clear_before(control)
+
+        def clear_before(self, control):
+            # Con save_strategy="best" se decide después de medir.
+            if control.should_save or control.should_evaluate:
+                while stale:  # una sola vez: después, ese nombre puede ser el de un punto nuevo
+                    shutil.rmtree(stale.pop(), ignore_errors=True)
+
+        def state(self):
+            if self.epoch_is_over:  # la que se barajará es la siguiente
+                self.shuffle = torch.get_rng_state().numpy().tobytes().hex()
+            return {"args": {"identity": self.identity, "shuffle": self.shuffle}, "attributes": {}}
+
+    return Owner(identity)
+
+
+# --- La memoria y el disco -----------------------------------------------------------------------
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Si un error dice que se acabó la memoria, de la GPU o de la máquina.
+
+    >>> is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"))
+    True
+    """
+    if isinstance(error, MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Si un error dice que no se pudo escribir porque el disco se llenó.
+
+    >>> is_disk_full(OSError(28, "No space left on device"))
+    True
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return any(words in str(error).lower() for words in NO_DISK)
+
+
+def with_smaller_batch(args, training: bool):
+    """Los mismos argumentos con el lote partido, y la frase que lo cuenta.
+
+    El lote efectivo, ejemplos por paso del optimizador, queda igual: se divide entre el menor
+    número que lo parte sin resto (casi siempre 2) y se acumulan otras tantas veces más gradientes.
+
+    Args:
+        training: si la memoria se acabó al entrenar; si no, al medir, y se parte ese otro lote.
+
+    Raises:
+        MemoryError: si el lote ya era de un ejemplo.
+    """
+    name = "per_device_train_batch_size" if training else "per_device_eval_batch_size"
+    size = getattr(args, name)
+    if size == 1:
+        raise MemoryError(
+            "No cabe en memoria ni un lote de un ejemplo: acorta los ejemplos (max_length), pon "
+            "gradient_checkpointing=True, ajusta con LoRA o elige un modelo más pequeño."
+        )
+    parts = next(k for k in range(2, size + 1) if size % k == 0)
+    args = copy.copy(args)
+    setattr(args, name, size // parts)
+    if not training:
+        # La pérdida apartada es una media de medias de lote: puede variar en los decimales.
+        less = size // parts
+        return args, f"No cabe en memoria medir de {size} en {size}: mido de {less} en {less}."
+    args.gradient_accumulation_steps *= parts
+    return args, (
+        f"No cabe en memoria un lote de {size}: hago cada paso en "
+        f"{args.gradient_accumulation_steps} trozos de {size // parts}, y sigue viendo los mismos "
+        f"{args.gradient_accumulation_steps * size // parts} ejemplos."
+    )
+
+
+def initial_weights(model) -> dict:
+    """Una copia en la CPU de los pesos que se entrenarán."""
+    named = model.named_parameters()
+    return {name: p.detach().to("cpu", copy=True) for name, p in named if p.requires_grad}
+
+
+def restore(model, weights: dict) -> None:
+    """Devuelve al modelo unos pesos copiados con `initial_weights`."""
+    import torch
+
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in weights:
+                weight.copy_(weights[name])
+
+
+def free_memory() -> None:
+    """Suelta lo que ya nadie usa, también en la GPU."""
+    import torch
+
+    gc.collect()
+    if torch.accelerator.is_available():
+        getattr(torch, torch.accelerator.current_accelerator().type).empty_cache()
+
+
+def check_disk(model, args, examples: int, reusable: int = 0) -> None:
+    """Comprueba antes de empezar que los puntos de control cabrán en el disco.
+
+    Un punto son los pesos que se guardan y las dos medias que Adam lleva de cada peso entrenado:
+    unas tres veces el modelo, o tres veces los adaptadores con LoRA. El nuevo se escribe antes de
+    borrar el que sobra.
+
+    Args:
+        examples: los de entrenamiento.
+        reusable: bytes que ocupan los puntos que ya hay, y que se borrarán.
+
+    Raises:
+        OSError: si no cabrán.
+    """
+    if args.save_strategy == "no":
+        return
+    per_epoch = math.ceil(
+        examples / (args.per_device_train_batch_size * args.gradient_accumulation_steps)
+    )
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
+    every = per_epoch
+    if args.save_strategy == "steps":  # save_steps puede ser una fracción del total
+        every = args.save_steps if args.save_steps >= 1 else args.save_steps * steps
+    saves = math.ceil(steps / every)  # también se guarda al final
+    if args.save_total_limit:
+        kept = max(args.save_total_limit, 1 + bool(args.load_best_model_at_end))
+        saves = min(saves, kept + 1)
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    lora = hasattr(model, "peft_config")
+    weights = trained if lora else sum(p.nbytes for p in model.parameters())
+    needed = saves * (weights + 2 * trained)
+    folder = Path(args.output_dir).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free + reusable
+    if needed > free:
+        raise OSError(
+            f"No cabe en el disco: los puntos de control de este ajuste, hasta {saves} a la vez, "
+            f"ocuparán {number(needed / 1e9, 2)} GB en {folder}, y quedan "
+            f"{number(free / 1e9, 2)} libres; libera sitio, baja save_total_limit o elige otro "
+            "output_dir."
+        )

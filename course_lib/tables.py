@@ -1,0 +1,192 @@
+"""Números en español, medidas con su intervalo y tablas: todo número de una lección pasa por aquí.
+
+También abre lo que guardaron los experimentos que no caben en una clase (`stored`).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+from course_lib import data_path
+
+
+def number(value: float, decimals: int = 0, unit: str = "") -> str:
+    """Un número como se escribe en español: coma decimal y punto en los miles.
+
+    Args:
+        decimals: cuántos decimales, también si son ceros.
+        unit: lo que va pegado detrás, como «%».
+
+    >>> number(2222208), number(5.7854, 3), number(1234.5, 2)
+    ('2.222.208', '5,785', '1.234,50')
+    """
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "−∞"}.get(value, "no es un número")
+    text = f"{value:,.{decimals}f}".translate(str.maketrans(",.", ".,"))
+    return text.replace("-", "−") + unit
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Una proporción, de 0 a 1, en tanto por ciento.
+
+    >>> percent(0.7156), percent(0.7156, 1)
+    ('72%', '71,6%')
+    """
+    return number(100 * share, decimals, "%")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Una medida con su n y su intervalo del 95%.
+
+    Las proporciones van de 0 a 1 y las pérdidas, en nats por token. `n` cuenta preguntas o tokens;
+    `seeds` son los valores de cada semilla, si la medida resume varias.
+    """
+
+    value: float
+    n: int
+    low: float
+    high: float
+    seeds: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """La proporción con su intervalo: «96% [93, 97]»."""
+        return f"{percent(self.value)} [{number(100 * self.low)}, {number(100 * self.high)}]"
+
+    @property
+    def nats(self) -> str:
+        """La pérdida con su intervalo: «2,31 [2,27, 2,35]»."""
+        return f"{number(self.value, 2)} [{number(self.low, 2)}, {number(self.high, 2)}]"
+
+    def overlaps(self, other: "Measure") -> bool:
+        """Si los dos intervalos se pisan."""
+        return self.low <= other.high and other.low <= self.high
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """Intervalo del 95% para una proporción de `hits` aciertos en `n` intentos (Wilson, 1927).
+
+    Raises:
+        ValueError: si no hubo intentos.
+
+    >>> tuple(round(x, 3) for x in wilson(50, 100))
+    (0.404, 0.596)
+    """
+    if n == 0:
+        raise ValueError("No hay intervalo sin intentos: n debe ser al menos 1.")
+    z = 1.959964
+    center = (hits + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def proportion(outcomes: Sequence[bool]) -> Measure:
+    """La proporción de verdaderos, con el intervalo de Wilson."""
+    hits, n = sum(outcomes), len(outcomes)
+    low, high = wilson(hits, n)
+    return Measure(hits / n, n, low, high)
+
+
+def mean(values: Iterable[float]) -> float:
+    """La media de unos números.
+
+    >>> mean([1, 2, 6])
+    3.0
+    """
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Una tabla de Markdown: la primera columna a la izquierda y las demás, de números, a la
+    derecha. `None` se enseña como una raya.
+
+    >>> print(markdown(["Modelo", "Sabe"], [["base", None]]))
+    | Modelo | Sabe |
+    |---|---:|
+    | base | — |
+    """
+    lines = [header, *([("—" if cell is None else cell) for cell in row] for row in rows)]
+    text = [f"| {' | '.join(map(str, line))} |" for line in lines]
+    text.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
+    return "\n".join(text)
+
+
+# --- La tabla de resultados: las mismas medidas en todas las lecciones --------------------------
+
+COLUMNS = {
+    "sabe": "Sabe",
+    "chat": "Responde en chat",
+    "si_no": "Sí/no",
+    "si_no_chat": "Sí/no en chat",
+    "dice_si": "Dice «sí» en chat",
+    "lee": "Lee",
+    "conversa": "Conversa (nats por token)",
+    "segundos": "Segundos de ajuste",
+    "tokens": "Tokens por respuesta",
+}
+LOSSES = ("conversa", "parejas", "dialogos")  # las que van en nats
+
+
+def cell(column: str, value: Measure | float | None) -> str | None:
+    """Lo que se escribe en una casilla según su columna; `None` si no hay nada que escribir."""
+    if not isinstance(value, Measure):
+        return value if value is None else number(value)
+    return value.nats if column in LOSSES else str(value)
+
+
+def format_scoreboard(rows: Sequence[dict]) -> str:
+    """La tabla de resultados en Markdown: cada medida con su intervalo, y debajo las n.
+
+    Args:
+        rows: filas de `evaluation.score_row`.
+    """
+    table = [[row["quien"], *(cell(name, row.get(name)) for name in COLUMNS)] for row in rows]
+    sizes = []
+    for name, title in COLUMNS.items():
+        counts = sorted({row[name].n for row in rows if isinstance(row.get(name), Measure)})
+        if counts:
+            sizes.append((title, " o ".join(map(number, counts))))
+    said = [
+        f"{', '.join(title for title, _ in same)}: n = {size}"
+        for size, same in groupby(sizes, key=lambda pair: pair[1])
+    ]
+    return (
+        markdown(["Modelo", *COLUMNS.values()], table)
+        + f"\n\nEntre corchetes, el intervalo del 95%. {'; '.join(said)}."
+    )
+
+
+# --- Guardar y abrir medidas ---------------------------------------------------------------------
+
+
+def to_json(value: object) -> str:
+    """Lo medido, en JSON: cada `Measure`, como diccionario de sus campos."""
+    return json.dumps(value, ensure_ascii=False, indent=1, default=_plain) + "\n"
+
+
+def from_json(text: str):
+    """Lo que guardó `to_json`, con sus `Measure`."""
+    return json.loads(text, object_hook=_measure)
+
+
+def stored(name: str) -> dict:
+    """El resultado guardado en `data/experimentos/`, por su nombre sin extensión.
+
+    Raises:
+        FileNotFoundError: si no hay ninguno con ese nombre.
+    """
+    return from_json(data_path("experimentos", f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _plain(value: Measure) -> dict:
+    fields = asdict(value)
+    return fields if value.seeds else {k: v for k, v in fields.items() if k != "seeds"}
+
+
+def _measure(fields: dict):
+    if fields.keys() - {"seeds"} != {"value", "n", "low", "high"}:
+        return fields
+    return Measure(**fields | {"seeds": tuple(fields.get("seeds", ()))})

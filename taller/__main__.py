@@ -1,0 +1,124 @@
+"""Las órdenes del taller: `python -m taller ORDEN`, y `python -m taller ORDEN --help`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_lib import data_path, output_path
+from course_lib.cli import add_command, new_parser, run_command
+from course_lib.lessons import course_root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Ejecuta la orden que pidan; devuelve lo mismo que `course_lib.cli.main`."""
+    parser = new_parser("python -m taller", "Rehace, mide y publica el curso.")
+    commands = parser.add_subparsers(title="órdenes", required=True, metavar="ORDEN")
+
+    def command(name: str, function, summary: str):
+        return add_command(commands, name, function, summary)
+
+    def folder(parser, default: str) -> None:
+        parser.add_argument(
+            "--salida", type=Path, metavar="CARPETA", help=f"por omisión, {default}"
+        )
+
+    train = command("preentrenar", _pretrain, "preentrena el minimodelo desde cero")
+    folder(train, "salida/minimodelo")
+    train.add_argument("--pasos", type=int, metavar="N", help="por omisión, los de la receta")
+    train.add_argument("--semilla", type=int, default=0, metavar="N", help="por omisión, 0")
+    train.add_argument(
+        "--desde-cero", action="store_true", help="no continúa un entrenamiento interrumpido"
+    )
+    command("ficha", _card, "mide el minimodelo y escribe su ficha")
+    folder(command("dialogos", _dialogues, "rehace los diálogos de CharlaDiaria"),
+           "data/charladiaria")  # fmt: skip
+
+    ablation = command("ablacion", _ablation, "mide qué pesó cada defecto de la lección original")
+    ablation.add_argument("--semillas", type=int, default=3, metavar="N", help="por omisión, 3")
+    ladder = command("escalera", _ladder, "mide todos los peldaños con las mismas preguntas")
+    for experiment, name in ((ablation, "ablacion"), (ladder, "escalera")):
+        experiment.add_argument(
+            "--salida",
+            type=Path,
+            metavar="ARCHIVO",
+            default=data_path("experimentos") / f"{name}.json",
+            help=f"por omisión, data/experimentos/{name}.json",
+        )
+
+    publish = command("publicar", _publish, "pone en los cuadernos y el README dónde está el curso")
+    home = publish.add_mutually_exclusive_group(required=True)
+    home.add_argument(
+        "repositorio", nargs="?", metavar="DUEÑO/REPOSITORIO", help="el de GitHub, como ana/curso"
+    )
+    home.add_argument("--retirar", action="store_true", help="deja los archivos como estaban")
+    folder(
+        command("empaquetar", _pack, "reúne la rueda y los cuadernos en un zip para Colab"),
+        "salida/",
+    )
+    return run_command(parser, argv)
+
+
+def _pretrain(arguments) -> int:
+    from taller import pretraining
+
+    directory = arguments.salida or output_path("minimodelo")
+    options = {} if arguments.pasos is None else {"steps": arguments.pasos}
+    pretraining.pretrain(
+        directory, seed=arguments.semilla, resume=not arguments.desde_cero, **options
+    )
+    print(f"El minimodelo está en {directory}")
+    return 0
+
+
+def _card(arguments) -> int:
+    from taller import card
+
+    print(f"La ficha está en {card.write_model_card()}")
+    return 0
+
+
+def _dialogues(arguments) -> int:
+    from taller import scenes
+
+    directory = arguments.salida or data_path("charladiaria")
+    scenes.write_charladiaria(directory)
+    print(f"Los diálogos están en {directory}")
+    return 0
+
+
+def _ablation(arguments) -> int:
+    from taller import ablation
+
+    ablation.run_ablation(arguments.salida, seeds=arguments.semillas)
+    print(f"La tabla está en {arguments.salida}")
+    return 0
+
+
+def _ladder(arguments) -> int:
+    from taller import ladder
+
+    ladder.measure_ladder(output_path("escalera"), arguments.salida)
+    print(f"La tabla está en {arguments.salida}")
+    return 0
+
+
+def _publish(arguments) -> int:
+    from taller import publishing
+
+    changed = publishing.publish(course_root(), arguments.repositorio)
+    for path in changed:
+        print(path)
+    print(f"Archivos cambiados: {len(changed)}.")
+    return 0
+
+
+def _pack(arguments) -> int:
+    from taller import publishing
+
+    directory = arguments.salida or output_path()
+    print(f"El curso está en {publishing.pack(course_root(), directory)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
