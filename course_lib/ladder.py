@@ -12,6 +12,7 @@ from course_lib import world
 from course_lib.chat import first_turn, generate
 from course_lib.encoding import chat_prompt
 from course_lib.evaluation import Answerer, is_right
+from course_lib.plots import new_axes
 from course_lib.tables import Measure, markdown, mean, number, percent, proportion
 from course_lib.world import Question
 
@@ -222,3 +223,29 @@ def format_kept(result: Mapping, names: Sequence[str]) -> str:
         costs = number(rows[0]["pesos"]), number(rows[0]["megas"], 1)
         lines.append([name, *(spread(rows, column) for column in KEPT), *costs])
     return markdown(["Modelo", *KEPT.values(), "Pesos entrenados", "MB en disco"], lines)
+
+
+def ladder_figure(result: Mapping, names: Sequence[str], title: str):
+    """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño.
+
+    Args:
+        result: lo guardado por `python -m taller escalera`.
+        names: qué peldaños, de arriba abajo.
+    """
+    rows = ladder_rows(result)
+    figure, axes = new_axes("", "aciertos (%)", "", size=(8.5, 1.3 + 0.42 * len(names)))
+    # Alineado con la figura y no con los ejes: los nombres de los peldaños son largos.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    styles = zip(EXAMS.items(), ("#0072B2", "#E69F00", "#009E73"), "osD", (-0.2, 0.0, 0.2))
+    for (exam, label), color, marker, shift in styles:
+        for y, name in enumerate(names):
+            share = spread(rows[name], exam)
+            ends = [100 * share.low, 100 * share.high]
+            axes.plot(ends, [y + shift] * 2, color=color, lw=2, alpha=0.5)
+            name = label if y == 0 else None
+            axes.plot(100 * share.value, y + shift, marker, color=color, ms=6, label=name)
+    axes.set_yticks(range(len(names)), [name.replace("*", "") for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(-3, 103)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
+    return figure

@@ -8,8 +8,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from course_lib.encoding import Encoded, Kind
-from course_lib.ladder import EXAMS, ladder_rows, spread
-from course_lib.tables import percent
+from course_lib.tables import number, percent
 
 COLORS = {
     Kind.MARKER: "#E69F00",
@@ -79,7 +78,7 @@ def show(figure, alt: str) -> None:
 
 
 def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
-    """Enseña un ejemplo token a token: el color dice qué es, y el subrayado, que cuenta.
+    """Enseña un ejemplo token a token: el color dice qué es cada uno, y la raya, que cuenta.
 
     Args:
         encoded: el ejemplo codificado.
@@ -88,49 +87,51 @@ def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
     """
     from IPython.display import HTML, display
 
-    shown = len(encoded.input_ids) if limit is None else min(limit, len(encoded.input_ids))
-    cells = [
-        token_html(tokenizer.decode([token]), Kind(kind), counts)
-        for token, kind, counts in zip(
-            encoded.input_ids[:shown], encoded.kinds, encoded.counted, strict=False
-        )
-    ]
-    if shown < len(encoded.input_ids):
-        cells.append(f"<span>… y {len(encoded.input_ids) - shown} tokens más</span>")
-    display(HTML(tokens_html(cells, encoded.kinds, encoded.counted)))
+    texts = [tokenizer.decode([token]) for token in encoded.input_ids[:limit]]
+    display(HTML(tokens_html(texts, encoded.kinds, encoded.counted)))
 
 
-def token_html(text: str, kind: Kind, counts: bool) -> str:
-    """Un token coloreado por su clase y, si cuenta en la pérdida, subrayado."""
-    line = "underline 3px" if counts else "none"
+def tokens_html(texts: Sequence[str], kinds: Sequence[int], counted: Sequence[bool]) -> str:
+    """Los tokens de un ejemplo, uno tras otro, y debajo la leyenda con cuántos hay de cada clase.
+
+    Lo que cuenta en la pérdida va entre ⟦ y ⟧, que se leen también donde se pierden los estilos,
+    como en GitHub, y con una raya debajo, que es un borde: un subrayado no pasa el filtro con que
+    JupyterLab limpia las salidas guardadas.
+
+    Args:
+        texts: los tokens que se enseñan: los primeros, o todos.
+        kinds: la clase de todos los tokens del ejemplo, también de los que no se enseñan.
+        counted: si cuenta cada uno.
+    """
+    cells = []
+    for i, text in enumerate(texts):
+        opens = counted[i] and not (i and counted[i - 1])
+        closes = counted[i] and not (i + 1 < len(texts) and counted[i + 1])
+        cells.append("⟦" * opens + _token(text, Kind(kinds[i]), counted[i]) + "⟧" * closes)
+    if len(texts) < len(kinds):
+        cells.append(f"<span>… y {number(len(kinds) - len(texts))} tokens más</span>")
+    legend = " ".join(
+        f'<span style="background:{PASTELS[kind]};color:#000;padding:1px 6px">'
+        f"{NAMES[kind]}: {number(list(kinds).count(kind))}</span>"
+        for kind in Kind
+        if kind in kinds
+    )
+    total = f"{number(sum(counted))} de {number(len(counted))}"
+    return (
+        f'<div style="line-height:2.1">{"".join(cells)}</div>'
+        f'<div style="margin-top:6px;font-size:90%">{legend} · '
+        f"⟦con raya⟧: cuenta en la pérdida ({total})</div>"
+    )
+
+
+def _token(text: str, kind: Kind, counts: bool) -> str:
     title = f"{NAMES[kind]}, {'cuenta' if counts else 'no cuenta'} en la pérdida"
     visible = text.replace(" ", "·").replace("\n", "↵")
     return (
         f'<span title="{title}" style="background:{PASTELS[kind]};color:#000;'
-        f"text-decoration:{line};text-underline-offset:5px;"
-        "padding:1px 3px 5px;margin:2px 1px;display:inline-block;"
+        f"border-bottom:3px solid {'#000' if counts else PASTELS[kind]};"
+        "padding:1px 3px 2px;margin:2px 1px;display:inline-block;"
         f'font-family:monospace">{html.escape(visible)}</span>'
-    )
-
-
-def tokens_html(cells: Sequence[str], kinds: Sequence[int], counted: Sequence[bool]) -> str:
-    """Los tokens de un ejemplo, uno tras otro, y debajo la leyenda con cuántos hay de cada clase.
-
-    Args:
-        cells: lo que se enseña, de `token_html`.
-        kinds: la clase de todos los tokens del ejemplo, también de los que no se enseñan.
-        counted: si cuenta cada uno.
-    """
-    legend = " ".join(
-        f'<span style="background:{PASTELS[kind]};color:#000;padding:1px 6px">'
-        f"{NAMES[kind]}: {list(kinds).count(kind)}</span>"
-        for kind in Kind
-        if kind in kinds
-    )
-    total = f"subrayado: cuenta en la pérdida ({sum(counted)} de {len(counted)})"
-    return (
-        f'<div style="line-height:2.1">{"".join(cells)}</div>'
-        f'<div style="margin-top:6px;font-size:90%">{legend} · {total}</div>'
     )
 
 
@@ -278,7 +279,7 @@ def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], s
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(labels))], labels)
 
 
-# --- La autopsia y la escalera --------------------------------------------------------------------
+# --- La autopsia ----------------------------------------------------------------------------------
 
 HATCHES = {Kind.MARKER: "//", Kind.USER: "..", Kind.REPLY: "", Kind.END: "xx", Kind.PADDING: "\\\\"}
 
@@ -369,30 +370,4 @@ def first_word_bars(words: Sequence[str], series: Mapping[str, Mapping[str, floa
     shares = {name: [chance.get(w, 0.0) for w in words] for name, chance in series.items()}
     _grouped_bars(axes, [w.replace(" ", "·").replace("\n", "↵") for w in words], shares, styles)
     axes.legend(frameon=False)
-    return figure
-
-
-def ladder_figure(result: Mapping, names: Sequence[str], title: str):
-    """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño.
-
-    Args:
-        result: lo guardado por `python -m taller escalera`.
-        names: qué peldaños, de arriba abajo.
-    """
-    rows = ladder_rows(result)
-    figure, axes = new_axes("", "aciertos (%)", "", size=(8.5, 1.3 + 0.42 * len(names)))
-    # Alineado con la figura y no con los ejes: los nombres de los peldaños son largos.
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    styles = zip(EXAMS.items(), ("#0072B2", "#E69F00", "#009E73"), "osD", (-0.2, 0.0, 0.2))
-    for (exam, label), color, marker, shift in styles:
-        for y, name in enumerate(names):
-            share = spread(rows[name], exam)
-            ends = [100 * share.low, 100 * share.high]
-            axes.plot(ends, [y + shift] * 2, color=color, lw=2, alpha=0.5)
-            name = label if y == 0 else None
-            axes.plot(100 * share.value, y + shift, marker, color=color, ms=6, label=name)
-    axes.set_yticks(range(len(names)), [name.replace("*", "") for name in names])
-    axes.invert_yaxis()
-    axes.set_xlim(-3, 103)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
     return figure
