@@ -35,14 +35,14 @@ lab: $(READY) ## abre las lecciones en JupyterLab
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 colab: $(READY) ## ejecuta las lecciones en un entorno con las versiones de Colab
-	@$(PY) herramientas/colab.py resolver
-	@$(PY) herramientas/colab.py entorno
+	@$(PY) -m taller.colab resolver
+	@$(PY) -m taller.colab entorno
 
 revisar: $(READY) ## revisa el estilo del código y la ortografía
 	@status=0; \
 	$(PY) -m ruff check --output-format=concise . || status=1; \
 	$(PY) -m ruff format --check . || status=1; \
-	$(PY) herramientas/ortografia.py || status=1; \
+	$(PY) -m taller.ortografia || status=1; \
 	exit $$status
 
 limpiar: ## borra lo que se puede rehacer: el entorno, los resultados y las cachés

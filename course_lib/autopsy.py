@@ -7,13 +7,14 @@ Cada `Condition` parte de la receta de la lección original y dice qué se le ca
 import random
 import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from course_lib import data_path, evaluation, tuning, world
+from course_lib import data_path, evaluation, tuning
 from course_lib.chat import first_turn, generate
 from course_lib.dialogues import Pair, to_pairs
 from course_lib.encoding import (
@@ -31,7 +32,8 @@ from course_lib.encoding import (
 )
 from course_lib.evaluation import Exam
 from course_lib.original import original_arguments, training_pairs
-from course_lib.tables import LOSSES, Measure, cell, markdown, mean, proportion, wilson
+from course_lib.reading import reading_questions
+from course_lib.tables import COLUMNS, LOSSES, Measure, cell, markdown, mean, proportion, wilson
 from course_lib.tracks import Track
 from course_lib.training import Run, fine_tune, set_seed
 from course_lib.world import Question, text
@@ -56,7 +58,7 @@ class Condition:
     end: bool = False
     special_markers: bool = False
     course_code: bool = False  # la codificación de la lección 03, al entrenar y al preguntar
-    data: tuple[str, ...] = ("charla",)  # y «tarea», y «repaso»
+    data: Sequence[str] = ("charla",)  # y «tarea», y «repaso»
     rate: float = 1.0  # por cuánto se multiplica la tasa de aprendizaje
     budget: float = 1.0  # por cuánto se multiplican los pasos
     held_out_pairs: float = 0.0  # qué parte de las parejas se aparta al azar
@@ -68,9 +70,7 @@ class Condition:
 def conditions() -> dict[str, Condition]:
     """Las del experimento guardado, por su nombre: lee `data/experimentos/condiciones.toml`."""
     rows = tomllib.loads(data_path("experimentos", "condiciones.toml").read_text(encoding="utf-8"))
-    made = [Condition(**row | {"data": tuple(row.get("data", ("charla",)))})
-            for row in rows["condicion"]]  # fmt: skip
-    return {condition.name: condition for condition in made}
+    return {row["name"]: Condition(**row) for row in rows["condicion"]}
 
 
 # --- Codificar -----------------------------------------------------------------------------------
@@ -98,13 +98,11 @@ def encode(tokenizer, pair: Pair, condition: Condition, max_length: int) -> Enco
     ids, kinds = padded.input_ids[:length], padded.kinds[:length]
     if condition.end and length < max_length:
         ids, kinds = [*ids, tokenizer.eos_token_id], [*kinds, Kind.END]
-    counted = (Kind.REPLY, Kind.END) if not condition.user_counts else tuple(Kind)
+    gap = (max_length - len(ids)) * condition.padding_counts
+    mask = [1] * len(ids) + [0] * gap
+    ids, kinds = ids + [tokenizer.pad_token_id] * gap, kinds + [Kind.PADDING] * gap
+    counted = tuple(Kind) if condition.user_counts else (Kind.REPLY, Kind.END, Kind.PADDING)
     labels = [i if kind in counted else IGNORED for i, kind in zip(ids, kinds, strict=True)]
-    mask = [1] * len(ids)
-    if condition.padding_counts:
-        gap = max_length - len(ids)
-        ids, labels = ([*x, *[tokenizer.pad_token_id] * gap] for x in (ids, labels))
-        kinds, mask = [*kinds, *[Kind.PADDING] * gap], [*mask, *[0] * gap]
     return Encoded(ids, mask, labels, kinds)
 
 
@@ -159,29 +157,16 @@ def build_exam(n: int = 200, language: str = "es") -> Exam:
     Así las condiciones con datos de la tarea y las demás contestan a lo mismo, y lo que se mide es
     si la forma aprendida con unos países vale para los otros.
     """
-    whole = evaluation.build_exam(n, language=language)
     countries = tuning.split_countries(language=language)[1]
-    yes_no, words = world.yes_no_questions(countries), world.WORDS[language]
-    sides = [[q for q in yes_no if q.answer == side] for side in (words.yes, words.no)]
-    rng = random.Random(0)
-    return Exam(
-        facts=rng.sample(world.fact_questions(countries), n),
-        yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
-        reading=whole.reading,
-    )
-
-
-def after_greeting(prompt: Callable, language: str = "es") -> Callable:
-    """La misma petición, tras un intercambio de saludos: una pregunta con historia."""
-    greeting = [text(said, language) for said in GREETING]
-    return lambda tokenizer, messages: prompt(tokenizer, [*pair_messages(*greeting), *messages])
+    facts, yes_no = evaluation.sample_questions(countries, n)
+    return Exam(facts, yes_no, reading_questions(n, language=language))
 
 
 def sampling(model):
     """El mismo modelo, que al generar sortea cada token con su probabilidad (temperatura 1)."""
 
-    def draw(**kwargs):
-        return model.generate(**kwargs | {"do_sample": True, "temperature": 1.0, "top_k": 0})
+    def draw(**options):
+        return model.generate(**options | {"do_sample": True, "temperature": 1.0, "top_k": 0})
 
     return SimpleNamespace(config=model.config, device=model.device, eval=model.eval, generate=draw)
 
@@ -189,9 +174,14 @@ def sampling(model):
 def measure(
     track: Track, condition: Condition, model, tokenizer, exam: Exam, held: Sequence[Pair] = ()
 ) -> dict[str, dict[str, Measure]]:
-    """Todas las medidas de un modelo, por vista: «habitual», y «igual» y «azar» si proceden."""
+    """Todas las medidas de un modelo, por vista: «habitual», y «igual» y «azar» si proceden.
+
+    Args:
+        held: las parejas apartadas, si con ellas se ha de medir también la pérdida.
+    """
     prompt = chat_prompt if condition.course_code else original_prompt
     directly = evaluation.ask_directly(model, tokenizer)
+    greeting = pair_messages(*(text(said, track.language) for said in GREETING))
 
     def chat(questions: Sequence[Question], prompt=prompt, model=model) -> list[str]:
         return evaluation.ask_in_chat(model, tokenizer, prompt)(questions)
@@ -200,17 +190,19 @@ def measure(
         return evaluation.accuracy(answers, exam.facts)
 
     def with_history(prompt) -> Measure:
-        return facts(chat(exam.facts, after_greeting(prompt, track.language)))
+        return facts(chat(exam.facts, lambda tokenizer, ask: prompt(tokenizer, [*greeting, *ask])))
+
+    def yes_no(answers: list[str]) -> dict[str, Measure]:
+        right = evaluation.accuracy(answers, exam.yes_no)
+        return {"si_no_chat": right, "dice_si": evaluation.yes_share(answers)}
 
     asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in exam.facts]
     raw = generate(model, tokenizer, asked, max_new_tokens=40)
-    yes_no = chat(exam.yes_no)
     usual = {
         "sabe": facts(directly(exam.facts)),
         "chat": facts([first_turn(text) for text in raw]),
         "si_no": evaluation.accuracy(directly(exam.yes_no), exam.yes_no),
-        "si_no_chat": evaluation.accuracy(yes_no, exam.yes_no),
-        "dice_si": evaluation.yes_share(yes_no),
+        **yes_no(chat(exam.yes_no)),
         "lee": evaluation.accuracy(directly(exam.reading), exam.reading),
         "para": proportion([stops(text, tokenizer, 40) for text in raw]),
         "historia": with_history(prompt),
@@ -220,12 +212,9 @@ def measure(
     if not condition.course_code:
         views["igual"] = {"historia": with_history(partial(original_prompt, glue=" "))}
     if condition.name == "original":
-        drawn = chat(exam.yes_no, model=sampling(model))
-        views["azar"] = {
-            "chat": facts(chat(exam.facts, model=sampling(model))),
-            "si_no_chat": evaluation.accuracy(drawn, exam.yes_no),
-            "dice_si": evaluation.yes_share(drawn),
-        }
+        drawn = sampling(model)
+        views["azar"] = {"chat": facts(chat(exam.facts, model=drawn))}
+        views["azar"] |= yes_no(chat(exam.yes_no, model=drawn))
     if held:
         usual["parejas"] = pairs_loss(track, condition, model, tokenizer, held)
         usual["dialogos"] = reply_loss(track, condition, model, tokenizer, "train")
@@ -274,23 +263,16 @@ def first_words(model, tokenizer, prompts: Sequence[list[int]]) -> dict[str, flo
         for ids in prompts:
             logits = model(torch.tensor([ids], device=model.device)).logits[0, -1]
             total += logits.float().softmax(-1)
-    words: dict[str, float] = {}
+    words = Counter()
     for i, chance in enumerate((total / len(prompts)).tolist()):
-        word = tokenizer.decode([i])  # dos ids pueden leerse igual: bytes sueltos de un carácter
-        words[word] = words.get(word, 0.0) + chance
-    return dict(sorted(words.items(), key=lambda item: -item[1]))
+        words[tokenizer.decode([i])] += chance  # dos ids pueden leerse igual: bytes de un carácter
+    return dict(words.most_common())
 
 
 # --- Leer lo guardado ----------------------------------------------------------------------------
 
-MEASURES = {
-    "sabe": "Sabe",
-    "chat": "Responde en chat",
+MEASURES = COLUMNS | {
     "historia": "Responde con historia",
-    "si_no": "Sí/no",
-    "si_no_chat": "Sí/no en chat",
-    "dice_si": "Dice «sí» en chat",
-    "lee": "Lee",
     "para": "Se calla a tiempo",
     "conversa": "Conversa (nats por token de respuesta)",
     "parejas": "Pérdida en parejas apartadas",
@@ -311,10 +293,8 @@ def summarize(store: dict, name: str, measure: str) -> Measure | None:
         `None` si ninguna corrida tiene esa medida.
     """
     wanted = conditions()[name]
-    runs = sorted(
-        (run for run in store["corridas"] if run["condicion"] == (wanted.reuses or name)),
-        key=lambda run: run["semilla"],
-    )
+    runs = [run for run in store["corridas"] if run["condicion"] == (wanted.reuses or name)]
+    runs.sort(key=lambda run: run["semilla"])
     views = [run["vistas"]["habitual"] | run["vistas"].get(wanted.view, {}) for run in runs]
     found = [view[measure] for view in views if measure in view]
     if not found:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from course_lib import data_path
 from course_lib.costs import GIB, Memory, Shape, config_shape, fits, training_memory
 from course_lib.encoding import Encoded, collate, encode_conversation
 from course_lib.hub import checked
 from course_lib.tables import number
+from course_lib.tracks import load_causal_lm, load_tokenizer
 from course_lib.training import Run, fine_tune
 from course_lib.tuning import SEED, half_precision, save_tuned, with_lora
 
@@ -63,19 +65,7 @@ def openchat_config():
     dos tokens más, según su `config.json`."""
     from transformers import MistralConfig
 
-    return MistralConfig(
-        vocab_size=32002,
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        max_position_embeddings=8192,
-        sliding_window=4096,
-        tie_word_embeddings=False,
-        bos_token_id=1,
-        eos_token_id=32000,
-    )
+    return MistralConfig.from_json_file(data_path("openchat", "config.json"))
 
 
 def lora_targets(shape: Shape) -> list[str]:
@@ -183,49 +173,34 @@ def load_big(name: str = OPENCHAT, four_bits: bool = True):
             hacer. Se sabe antes de bajar los pesos.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, BitsAndBytesConfig
 
     cuda = torch.cuda.is_available()
     if four_bits:
         check_four_bits()
     with checked(name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    half = torch.bfloat16 if half_precision().get("bf16") else torch.float16
-    options = {"dtype": half if cuda else torch.float32}
-    if four_bits:
-        options |= {"quantization_config": four_bit_config(half), "device_map": {"": 0}}
     check_memory(config, free_gib(), four_bits, half=cuda)
-    with checked(name):
-        model = AutoModelForCausalLM.from_pretrained(
-            name, config=config, use_safetensors=True, trust_remote_code=False, **options
+    tokenizer = load_tokenizer(name)
+    half = torch.bfloat16 if half_precision().get("bf16") else torch.float16
+    options = {"config": config, "dtype": half if cuda else torch.float32}
+    if four_bits:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=half,
         )
+        options |= {"quantization_config": quantization, "device_map": {"": 0}}
+    model = load_causal_lm(name, **options)
     if four_bits:
         from peft import prepare_model_for_kbit_training
 
         # Congela y pasa a 32 bits lo que no está en 4; de rehacer activaciones se ocupa Trainer.
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    elif cuda:
-        model = model.to("cuda")
     # Puede ser el de fin: lo que es relleno lo dice la posición, y no el id.
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return model.eval(), tokenizer
-
-
-def four_bit_config(half):
-    """El `BitsAndBytesConfig` de QLoRA (Dettmers et al., 2023, arXiv:2305.14314).
-
-    Args:
-        half: el tipo de torch de las cuentas.
-    """
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=half,
-    )
 
 
 def check_four_bits() -> None:
@@ -235,6 +210,7 @@ def check_four_bits() -> None:
         ValueError: si no; dice qué falta y qué se puede hacer sin ello.
     """
     import torch
+    from transformers.utils import is_bitsandbytes_available
 
     if not torch.cuda.is_available():
         raise ValueError(
@@ -243,26 +219,16 @@ def check_four_bits() -> None:
             "seguir con el modelo en miniatura o cargarlo sin cuantizar con load_big(nombre, "
             "four_bits=False), que comprueba antes si cabe."
         )
-    problem = bitsandbytes_problem()
-    if problem:
-        raise ValueError(
-            f"{problem}: instálalo con «pip install -U bitsandbytes» y reinicia el cuaderno."
-        )
-
-
-def bitsandbytes_problem() -> str | None:
-    """Qué le pasa a `bitsandbytes`, o `None` si está y sirve."""
-    from transformers.utils import is_bitsandbytes_available
-
+    mend = "instálalo con «pip install -U bitsandbytes» y reinicia el cuaderno."
     try:  # no es una dependencia del curso: solo hace falta aquí
         found = importlib.import_module("bitsandbytes")
-    except ImportError:
-        return "Falta bitsandbytes, que es quien cuantiza"
+    except ImportError as error:
+        raise ValueError(f"Falta bitsandbytes, que es quien cuantiza: {mend}") from error
     except Exception as error:  # al importarse busca las bibliotecas de CUDA y puede no hallarlas
-        return f"bitsandbytes no arranca ({error})"
+        raise ValueError(f"bitsandbytes no arranca ({error}): {mend}") from error
     if not is_bitsandbytes_available():
-        return f"bitsandbytes {found.__version__} es demasiado viejo para este transformers"
-    return None
+        old = f"bitsandbytes {found.__version__} es demasiado viejo para este transformers"
+        raise ValueError(f"{old}: {mend}")
 
 
 def dress_as_openchat(tokenizer):
@@ -332,11 +298,7 @@ def tune_big(model, tokenizer, examples: Sequence[Encoded], args) -> Run:
         examples: los de `encode_all`.
         args: los de `small_gpu_arguments`; el adaptador queda en su `output_dir`.
     """
-    run = fine_tune(
-        with_lora(model, tokenizer, RANK),
-        args,
-        examples,
-        lambda rows: collate(rows, tokenizer.pad_token_id),
-    )
+    lora, pad = with_lora(model, tokenizer, RANK), tokenizer.pad_token_id
+    run = fine_tune(lora, args, examples, lambda rows: collate(rows, pad))
     save_tuned(run.model.eval(), Path(args.output_dir))
     return run

@@ -3,7 +3,7 @@
 Lo que guarda cada bloque para la vuelta atrás se cuenta como Korthikanti et al. (2022,
 arXiv:2205.05198, §4.1), pero con las operaciones de `transformers` 5. Y no todo vive a la vez: los
 gradientes crecen mientras las activaciones se liberan, así que se mira cada momento del paso y se
-da el peor. `herramientas/memoria.py` compara estas predicciones con picos medidos.
+da el peor. `taller/memoria.py` compara estas predicciones con picos medidos.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,11 @@ Acepta el esquema de DailyDialog (`dialog`, `act`, `emotion`) y listas de mensaj
 import json
 import random
 import re
+import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,18 +91,17 @@ def collect_dialogues(
     Raises:
         ValueError: si un registro no se entiende o no queda ningún diálogo.
     """
-    dialogues: list[Dialogue] = []
-    noticed: dict[str, list[int]] = {}
+    dialogues, noticed = [], defaultdict(list)
     for number, record in records:
         dialogue, annotated = _parse(record, f"{name}, {unit} {number}")
         if problem := _problem(dialogue):
-            noticed.setdefault(problem, []).append(number)
+            noticed[problem].append(number)
             continue
         dialogues.append(dialogue)
         if not annotated:
-            noticed.setdefault(_UNEVEN, []).append(number)
+            noticed[_UNEVEN].append(number)
         if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
-            noticed.setdefault(_UNPAIRED, []).append(number)
+            noticed[_UNPAIRED].append(number)
 
     for problem, numbers in noticed.items():
         shown = ", ".join(map(str, numbers[:8])) + (" y más" if len(numbers) > 8 else "")
@@ -152,9 +154,9 @@ def split_dialogues(
     Raises:
         ValueError: si alguno de los dos lados quedaría vacío.
     """
-    groups: dict[tuple[str, ...], list[Dialogue]] = {}
+    groups = defaultdict(list)
     for dialogue in dialogues:
-        groups.setdefault(dialogue.turns, []).append(dialogue)
+        groups[dialogue.turns].append(dialogue)
     order = list(groups)
     random.Random(seed).shuffle(order)
     cut = round(len(order) * test_fraction)
@@ -168,42 +170,6 @@ def split_dialogues(
 
 
 # --- Estadísticas --------------------------------------------------------------------------------
-
-_LEADING_MARKS = " ¡¿«»\"'“”—-…."
-
-# Una respuesta puede abrir con una muletilla («Ah, sí») antes de la palabra que decide.
-_FILLER = {
-    "es": r"(?:(?:ah|oh|ay|uy|uf|pues|bueno|hombre|ya)\b[\s,!¡.…]*)*",
-    "en": r"(?:(?:oh|ah|well|um|uh|hmm|why)\b[\s,!.…]*)*",
-}
-# Un «claro que no» es un no: la tabla de noes se mira antes que la de síes.
-_NO = {
-    "es": r"(?:no|nunca|tampoco|qué va|para nada|en absoluto"
-    r"|(?:claro|por supuesto|desde luego) que no)\b",
-    "en": r"(?:no|nope|not|of course not|certainly not|never)\b",
-}
-_YES = {
-    "es": r"(?:sí|claro|por supuesto|desde luego|exacto|cómo no|así es|eso es|efectivamente)\b",
-    # En inglés también se asiente con el verbo a solas («I do .») y con fórmulas fijas.
-    "en": r"(?:yes|yeah|yep|yup|yea|sure|surely|of course|certainly|right|exactly|absolutely"
-    r"|definitely|indeed|that's right|you're right|you bet|i (?:think|believe|guess|hope) so"
-    r"|i'd (?:love|like|be (?:glad|happy|delighted)) to|with pleasure"
-    r"|(?:i|it|he|she|we|they|you) (?:am|is|are|do|does|did|have|has|can|will)(?=\s*[.,!]))\b",
-}
-_INTERROGATIVE = (
-    r"(?:qué|quién|quiénes|cómo|cuándo|dónde|adónde|cuál|cuáles|cuánto|cuánta|cuántos|cuántas)\b"
-)
-_SPANISH_OPEN_QUESTION = re.compile(
-    r"(?:(?:y|e|o|pero|entonces|pues)\b[\s,]*)*"
-    r"(?:(?:a|de|en|por|para|con|desde|hasta|hacia|sobre|según)\s+)?" + _INTERROGATIVE
-)
-_AUXILIARY = re.compile(
-    r"(?:(?:so|and|but|well|oh|ah|then|or|now|by the way)\b[\s,]*)*"
-    r"(?:do|does|did|is|are|was|were|can|could|will|would|shall|should|have|has|had|may|might"
-    r"|am|must|don|doesn|didn|isn|aren|wasn|weren|couldn|won|wouldn|shouldn|haven|hasn|hadn"
-    r"|can't|cannot|don't|doesn't|didn't|isn't|aren't|wasn't|weren't|couldn't|won't|wouldn't"
-    r"|shouldn't|haven't|hasn't|hadn't)\b"
-)
 
 
 @dataclass(frozen=True)
@@ -220,11 +186,6 @@ class DialogueStats:
     unique_reply_share: float
 
 
-def _opening(text: str) -> str:
-    """Texto en minúsculas, sin signos de apertura y con apóstrofos rectos."""
-    return re.sub(r"\s*['’]\s*", "'", text.lower().lstrip(_LEADING_MARKS))
-
-
 def is_question(text: str) -> bool:
     """Dice si la intervención termina en pregunta."""
     return text.rstrip(" »\"'”").endswith("?")
@@ -236,27 +197,39 @@ def is_yes_no_question(text: str, language: str = "es") -> bool:
     En español, lo que sigue al último «¿» no empieza por un interrogativo; en inglés, la
     última oración empieza por un verbo auxiliar.
     """
-    _check_language(language)
-    if not is_question(text):
-        return False
     if language == "es":
-        return not _SPANISH_OPEN_QUESTION.match(_opening(text.rsplit("¿", 1)[-1]))
-    sentence = re.split(r"[.!?;]\s+(?=\S)", text.rstrip(" ?\"'”"))[-1]
-    return bool(_AUXILIARY.match(_opening(sentence)))
+        last = text.rsplit("¿", 1)[-1]
+        return is_question(text) and not _begins(last, language, "nexos", "interrogativos")
+    last = re.split(r"[.!?;]\s+(?=\S)", text.rstrip(" ?\"'”"))[-1]
+    return _begins(last, language, "nexos", "auxiliares") and is_question(text)
 
 
 def begins_with_no(text: str, language: str = "es") -> bool:
     """Dice si la intervención empieza negando («No…», «Qué va…», «Claro que no…»)."""
-    _check_language(language)
-    return bool(re.match(_FILLER[language] + _NO[language], _opening(text)))
+    return _begins(text, language, "muletillas", "noes")
 
 
 def begins_with_yes(text: str, language: str = "es") -> bool:
     """Dice si la intervención empieza afirmando («Sí…», «Claro…»); «vale» y «bueno» no cuentan."""
-    _check_language(language)
-    if begins_with_no(text, language):
-        return False
-    return bool(re.match(_FILLER[language] + _YES[language], _opening(text)))
+    yes = _begins(text, language, "muletillas", "sies")
+    return yes and not begins_with_no(text, language)
+
+
+def _begins(text: str, language: str, skipped: str, words: str) -> bool:
+    """Si un texto empieza por una palabra de una lista, tras las de otra que se pueden saltar."""
+    table = _words(language)
+    start = re.sub(r"\s*['’]\s*", "'", text.lower().lstrip(" ¡¿«»\"'“”—-…."))
+    skip = rf"(?:(?:{'|'.join(table[skipped])})\b[\s,!¡.…]*)*"
+    return bool(re.match(rf"{skip}(?:{'|'.join(table[words])})\b", start))
+
+
+@cache
+def _words(language: str) -> dict[str, list[str]]:
+    """Las listas de `data/dialogos/palabras.toml` de una lengua."""
+    tables = tomllib.loads(data_path("dialogos", "palabras.toml").read_text(encoding="utf-8"))
+    if language not in tables:
+        raise ValueError(f"No hay tablas para la lengua «{language}»: usa «es» o «en».")
+    return tables[language]
 
 
 def describe_dialogues(dialogues: Iterable[Sequence[str]], language: str = "es") -> DialogueStats:
@@ -274,29 +247,25 @@ def describe_dialogues(dialogues: Iterable[Sequence[str]], language: str = "es")
     Raises:
         ValueError: si la lengua no está en las tablas.
     """
-    _check_language(language)
-    dialogues = [tuple(turns) for turns in dialogues]
+    _words(language)
+    dialogues = list(dialogues)
+    lengths = [len(turns) for turns in dialogues]
     pairs = [pair for turns in dialogues for pair in pairwise(turns)]
     to_yes_no = [reply for user, reply in pairs if is_yes_no_question(user, language)]
+
+    def share(outcomes: Sequence[float]) -> float:
+        return sum(outcomes) / len(outcomes) if outcomes else 0.0
+
     return DialogueStats(
         dialogues=len(dialogues),
-        utterances=sum(map(len, dialogues)),
+        utterances=sum(lengths),
         pairs=len(pairs),
-        mean_turns=_share(sum(map(len, dialogues)), len(dialogues)),
-        question_share=_share(sum(is_question(user) for user, _ in pairs), len(pairs)),
-        yes_share=_share(sum(begins_with_yes(r, language) for r in to_yes_no), len(to_yes_no)),
-        no_share=_share(sum(begins_with_no(r, language) for r in to_yes_no), len(to_yes_no)),
-        unique_reply_share=_share(len({reply for _, reply in pairs}), len(pairs)),
+        mean_turns=share(lengths),
+        question_share=share([is_question(user) for user, _ in pairs]),
+        yes_share=share([begins_with_yes(reply, language) for reply in to_yes_no]),
+        no_share=share([begins_with_no(reply, language) for reply in to_yes_no]),
+        unique_reply_share=len({reply for _, reply in pairs}) / max(1, len(pairs)),
     )
-
-
-def _share(count: int, total: int) -> float:
-    return count / total if total else 0.0
-
-
-def _check_language(language: str) -> None:
-    if language not in _YES:
-        raise ValueError(f"No hay tablas para la lengua «{language}»: usa «es» o «en».")
 
 
 # --- Por dentro ----------------------------------------------------------------------------------
@@ -338,26 +307,21 @@ def _records(path: Path) -> Iterator[tuple[int, object]]:
 
 def _loads(data: bytes, path: Path, first_line: int = 1) -> object:
     """Descifra JSON en UTF-8, que empieza en esa línea del archivo, o dice por qué no puede."""
+    line = first_line
     try:
         return json.loads(data.decode("utf-8-sig").rstrip())
     except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
-        raise ValueError(
-            f"{path}, línea {line}: no está en UTF-8: guarda el archivo como UTF-8."
-        ) from error
+        line += data.count(b"\n", 0, error.start)
+        cause, problem = error, ": no está en UTF-8: guarda el archivo como UTF-8."
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, línea {first_line + error.lineno - 1}, columna {error.colno}: el JSON está "
-            f"roto ({error.msg}): revisa comas, comillas y llaves."
-        ) from error
+        line += error.lineno - 1
+        cause, problem = error, f", columna {error.colno}: el JSON está roto ({error.msg}): "
+        problem += "revisa comas, comillas y llaves."
     except RecursionError as error:
-        raise ValueError(
-            f"{path}, línea {first_line}: el JSON está anidado sin fin: un diálogo es una lista."
-        ) from error
+        cause, problem = error, ": el JSON está anidado sin fin: un diálogo es una lista."
     except ValueError as error:  # el único que queda: json no lee enteros de miles de cifras
-        raise ValueError(
-            f"{path}, línea {first_line}: hay un número de miles de cifras: quítalo."
-        ) from error
+        cause, problem = error, ": hay un número de miles de cifras: quítalo."
+    raise ValueError(f"{path}, línea {line}{problem}") from cause
 
 
 def _parse(record: object, where: str) -> tuple[Dialogue, bool]:
@@ -376,18 +340,14 @@ def _parse(record: object, where: str) -> tuple[Dialogue, bool]:
     turns = record["dialog"]
     if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
         raise ValueError(f"{where}: «dialog» debe ser una lista de textos, y no lo es: revísala.")
-    notes = {key: record[key] for key in ("act", "emotion") if record.get(key) is not None}
+    notes = {key: record.get(key) for key in ("act", "emotion")}
     fits = all(
-        isinstance(values, list)
-        and len(values) == len(turns)
-        and all(type(v) is int for v in values)
+        isinstance(values, list) and list(map(type, values)) == [int] * len(turns)
         for values in notes.values()
+        if values is not None
     )
-    if not fits:
-        notes = {}
-    acts, emotions = (tuple(notes[k]) if k in notes else None for k in ("act", "emotion"))
-    stripped = tuple(turn.strip() for turn in turns)
-    return Dialogue(stripped, acts, emotions, source=where), fits
+    acts, emotions = (tuple(v) if fits and v is not None else None for v in notes.values())
+    return Dialogue(tuple(turn.strip() for turn in turns), acts, emotions, source=where), fits
 
 
 def _parse_messages(messages: object, where: str) -> Dialogue:
@@ -431,13 +391,5 @@ def _problem(dialogue: Dialogue) -> str | None:
 
 def _type(value: object) -> str:
     """El tipo JSON de un valor, en español."""
-    names = {
-        dict: "un objeto",
-        list: "una lista",
-        str: "un texto",
-        bool: "un booleano",
-        int: "un número",
-        float: "un número",
-        type(None): "null",
-    }
-    return names[type(value)]
+    names = {dict: "un objeto", list: "una lista", str: "un texto", bool: "un booleano"}
+    return "null" if value is None else names.get(type(value), "un número")

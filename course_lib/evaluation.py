@@ -4,6 +4,7 @@ import math
 import random
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,10 +22,9 @@ def normalize(text: str) -> str:
     >>> normalize("  ¡Sí, es París! ")
     'si es paris'
     """
-    letters = [
-        c for c in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(c)
-    ]
-    return " ".join("".join(c if c.isalnum() else " " for c in letters).split())
+    letters = unicodedata.normalize("NFD", text.lower())
+    bare = "".join(c for c in letters if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[^\W_]+", bare))
 
 
 # --- Exámenes y respuestas -----------------------------------------------------------------------
@@ -48,35 +48,51 @@ def build_exam(n: int = 200, seed: int = 0, language: str = "es") -> Exam:
         ValueError: si `n` no es par o el mundo no da para tantas.
     """
     countries = world.load_countries(language)
-    rng = random.Random(seed)
-    facts = world.fact_questions(countries)
-    yes_no = world.yes_no_questions(countries, seed)
-    if n % 2 or not 2 <= n <= len(facts):
-        raise ValueError(f"n={n} debe ser par y estar entre 2 y {len(facts)}.")
-    words = world.WORDS[language]
-    sides = [[q for q in yes_no if q.answer == side] for side in (words.yes, words.no)]
-    return Exam(
-        facts=rng.sample(facts, n),
-        yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
-        reading=reading_questions(n, seed, language),
-    )
+    most = len(countries) * len(world.ATTRIBUTES)
+    if n % 2 or not 2 <= n <= most:
+        raise ValueError(f"n={n} debe ser par y estar entre 2 y {most}.")
+    facts, yes_no = sample_questions(countries, n, seed)
+    return Exam(facts, yes_no, reading_questions(n, seed, language))
+
+
+def sample_questions(
+    countries: Sequence[world.Country], n: int, seed: int = 0
+) -> tuple[list[Question], list[Question]]:
+    """`n` preguntas sobre hechos de esos países y `n` de sí o no, la mitad de cada respuesta."""
+    rng, words = random.Random(seed), world.WORDS[countries[0].lang]
+    facts = rng.sample(world.fact_questions(countries), n)
+    asked = world.yes_no_questions(countries, seed)
+    sides = [[q for q in asked if q.answer == side] for side in (words.yes, words.no)]
+    return facts, [q for side in sides for q in rng.sample(side, n // 2)]
+
+
+def ask(
+    model,
+    tokenizer,
+    encode: Callable[..., list[int]],
+    stop: str | None = None,
+    read: Callable[[str], str] = first_turn,
+) -> Answerer:
+    """Contestador que pregunta a un modelo: las demás maneras de preguntarle salen de esta.
+
+    Args:
+        encode: `(tokenizador, pregunta)` → los ids de la petición.
+        stop: dónde acaba la respuesta, como en `generate`.
+        read: saca la respuesta de lo que el modelo escribe.
+    """
+
+    def answer(questions: Sequence[Question]) -> list[str]:
+        prompts = [encode(tokenizer, question) for question in questions]
+        return [read(text) for text in generate(model, tokenizer, prompts, stop=stop)]
+
+    return answer
 
 
 def ask_with(
     model, tokenizer, prompt: Callable[[Question], str], stop: str | None = "\n"
 ) -> Answerer:
-    """Contestador que da a continuar al modelo el texto que `prompt` hace de cada pregunta.
-
-    Args:
-        prompt: de una pregunta, su petición; por ejemplo, `world.question_prompt`.
-        stop: dónde acaba la respuesta, como en `generate`.
-    """
-
-    def answer(questions: Sequence[Question]) -> list[str]:
-        prompts = [tokenizer.encode(prompt(q)) for q in questions]
-        return [text.strip() for text in generate(model, tokenizer, prompts, stop=stop)]
-
-    return answer
+    """Contestador que da a continuar al modelo el texto que `prompt` hace de cada pregunta."""
+    return ask(model, tokenizer, lambda tokenizer, q: tokenizer.encode(prompt(q)), stop, str.strip)
 
 
 def ask_directly(model, tokenizer) -> Answerer:
@@ -90,12 +106,11 @@ def ask_in_chat(model, tokenizer, prompt) -> Answerer:
     Si la pregunta lleva contexto, va en el mismo mensaje, delante.
     """
 
-    def answer(questions: Sequence[Question]) -> list[str]:
-        texts = [f"{q.context} {q.text}" if q.context else q.text for q in questions]
-        prompts = [prompt(tokenizer, [{"role": "user", "content": text}]) for text in texts]
-        return [first_turn(text) for text in generate(model, tokenizer, prompts)]
+    def encode(tokenizer, q: Question) -> list[int]:
+        text = f"{q.context} {q.text}" if q.context else q.text
+        return prompt(tokenizer, [{"role": "user", "content": text}])
 
-    return answer
+    return ask(model, tokenizer, encode)
 
 
 def always_yes(questions: Sequence[Question]) -> list[str]:
@@ -173,8 +188,7 @@ def talk_loss(
 
     if not encoded:
         raise ValueError("No hay parejas con las que medir: pasa al menos una.")
-    sums: dict[int, float] = {}
-    counts: dict[int, int] = {}
+    sums, counts = Counter(), Counter()  # de cada diálogo
     model.eval()
     for start in range(0, len(encoded), batch_size):
         batch = collate(encoded[start : start + batch_size], pad_token_id)
@@ -185,14 +199,12 @@ def talk_loss(
             logits[:, :-1].transpose(1, 2).float(), batch["input_ids"][:, 1:], reduction="none"
         )
         real = torch.isin(batch["kinds"][:, 1:], torch.tensor(kinds, device=losses.device))
-        rows_done = zip(
-            groups[start:], (losses * real).sum(1).tolist(), real.sum(1).tolist(), strict=False
-        )
-        for group, loss, count in rows_done:
-            sums[group] = sums.get(group, 0.0) + loss
-            counts[group] = counts.get(group, 0) + count
-    tokens = sum(counts.values())
-    loss = sum(sums.values()) / tokens
+        totals = (losses * real).sum(1).tolist(), real.sum(1).tolist()
+        for group, loss, count in zip(groups[start:], *totals):
+            sums[group] += loss
+            counts[group] += count
+    tokens = counts.total()
+    loss = sums.total() / tokens
     spread = sum((sums[g] - loss * counts[g]) ** 2 for g in sums)
     half = 1.96 * math.sqrt(spread) / tokens
     return Measure(loss, tokens, loss - half, loss + half)
@@ -206,9 +218,7 @@ def tokens_per_answer(tokenizer, questions: Sequence[Question], answers, prompt)
         prompt: la función que montó la petición, como en `ask_in_chat`.
     """
     asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in questions]
-    return mean(
-        len(ids) + len(tokenizer.encode(answer)) for ids, answer in zip(asked, answers, strict=True)
-    )
+    return mean(len(i) + len(tokenizer.encode(a)) for i, a in zip(asked, answers, strict=True))
 
 
 def score_row(

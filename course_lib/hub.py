@@ -1,7 +1,7 @@
 """Cargar del Hub de Hugging Face: qué se baja, de dónde, y qué hacer cuando no se puede.
 
 Lo que baja y guarda son los cargadores de transformers y datasets, sin tocar. Aquí se comprueba que
-lo bajado es lo publicado; cada fallo se cuenta con una frase (`hub_errors`). Los archivos ya
+lo bajado es lo publicado, y cada fallo se cuenta con una frase (`explain`). Los archivos ya
 descargados no se pierden: al repetir, solo se baja lo que falta.
 """
 
@@ -10,12 +10,15 @@ import hashlib
 import os
 import shutil
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+from course_lib import data_path
 from course_lib.dialogues import Dialogue, collect_dialogues
 
 # DailyDialog tal como lo convirtió el propio Hub y, si falla, una copia: el original se reparte con
@@ -148,10 +151,12 @@ def refuse_damaged(name: str, error: Exception | None = None) -> None:
         folder = Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}"
         for link in folder.glob("snapshots/*/**/*"):
             blob = link.resolve()
-            if link.is_symlink() and blob.is_file() and not _is_as_published(blob):
-                link.unlink()
-                blob.unlink()
-                damaged.append(link.name)
+            if link.is_symlink() and blob.is_file():
+                stat = blob.stat()
+                if not _is_as_published(blob, stat.st_size, stat.st_mtime_ns):
+                    link.unlink()
+                    blob.unlink()
+                    damaged.append(link.name)
     if not damaged:
         return
     if "datasets" in sys.modules:  # también la tabla que datasets hizo con ellos
@@ -163,27 +168,13 @@ def refuse_damaged(name: str, error: Exception | None = None) -> None:
     ) from error
 
 
-_verified: dict[Path, tuple[int, int]] = {}  # lo ya comprobado en este proceso, y cómo era
-
-
-def _is_as_published(blob: Path) -> bool:
-    stat = blob.stat()
-    version = (stat.st_size, stat.st_mtime_ns)
-    if _verified.get(blob) == version:
-        return True
-    if len(blob.name) == 64:
-        digest = hashlib.sha256()
-    elif len(blob.name) == 40:
-        digest = hashlib.sha1(f"blob {stat.st_size}\0".encode())
-    else:
+@cache  # cada versión de un archivo se comprueba una sola vez
+def _is_as_published(blob: Path, size: int, changed_ns: int) -> bool:
+    sums = {64: hashlib.sha256, 40: lambda: hashlib.sha1(f"blob {size}\0".encode())}
+    if len(blob.name) not in sums:
         return True  # no es una suma: no hay con qué comparar
     with blob.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != blob.name:
-        return False
-    _verified[blob] = version
-    return True
+        return hashlib.file_digest(file, sums[len(blob.name)]).hexdigest() == blob.name
 
 
 def _cause(error: Exception, name: str) -> Exception:
@@ -243,8 +234,7 @@ def verify_checksums(directory: Path) -> None:
     if not expected.keys() >= set(MODEL_FILES):
         raise ValueError(f"«{sums}» está dañado: no tiene la suma de cada archivo. {way_out}")
     for name, digest in expected.items():
-        path = directory / name
-        if not path.exists():
+        if not (path := directory / name).exists():
             raise FileNotFoundError(f"Falta «{path}». {way_out}")
         if sha256(path) != digest:
             raise ValueError(f"«{path}» está dañado: su SHA-256 no es el de «{sums}». {way_out}")
@@ -254,7 +244,7 @@ def verify_checksums(directory: Path) -> None:
 
 
 def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exception] | None, str]:
-    """De un fallo al cargar `name`, la clase de error y la frase con que se cuenta.
+    """De un fallo al cargar `name`, la clase de error y la frase de `data/hub/fallos.toml`.
 
     Returns:
         `(None, "")` si no es un fallo de carga, y debe seguir su camino tal cual.
@@ -262,69 +252,45 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
     chain = list(_chain(error))
     names = {cls.__name__ for e in chain for cls in type(e).__mro__}
     said = " ".join(map(str, chain))
-    status = next((s for e in chain if (s := _status(e))), None)
-    again = "Los archivos ya bajados se conservan: al repetir la celda, solo se baja lo que falta."
+    responses = [r for e in chain if (r := getattr(e, "response", None)) is not None]
+    status = next((s for r in responses if (s := getattr(r, "status_code", None))), 0)
+    waits = [getattr(r, "headers", {}).get("retry-after", "") for r in responses]
+    wait = next((f"{seconds} segundos" for seconds in waits if seconds.isdecimal()), None)
 
-    if "trust_remote_code" in said:
-        return ValueError, (
-            f"«{name}» necesita ejecutar código que viene con él, y el curso no lo hace nunca: "
-            "elige un modelo de los que transformers conoce."
-        )
-    if any(getattr(e, "errno", None) == errno.ENOSPC for e in chain) or "No space left" in said:
-        return OSError, (
-            f"No queda sitio en el disco para «{name}»: libera espacio, o lleva la caché a otro "
-            f"disco con la variable HF_HOME y reinicia el cuaderno. {again}"
-        )
-    if "Consistency check" in said:
-        return ConnectionError, f"«{name}» no llegó entero: repite la celda. {again}"
-    if names & {"SafetensorError", "ArrowInvalid", "DatasetGenerationError", "JSONDecodeError"}:
-        cache = "borra su carpeta de la caché (~/.cache/huggingface o, si la cambiaste, HF_HOME)"
-        mend = "vuelve a copiarlo" if local else f"{cache} y repite la celda"
-        return ValueError, f"Algún archivo de «{name}» está dañado: {mend}."
-    if local:
-        if isinstance(error, OSError | ValueError):
-            return FileNotFoundError, (
-                f"La carpeta «{name}» no tiene un modelo completo en safetensors con su "
-                "tokenizador: guarda los dos en ella con save_pretrained."
-            )
-        return None, ""
-    if "GatedRepoError" in names or status in (401, 403):
-        return ConnectionError, (
-            f"«{name}» no existe en el Hub o pide permiso: revisa el nombre y, si es de acceso "
-            "restringido, acepta sus condiciones en su página y pon tu clave en la variable "
-            "HF_TOKEN."
-        )
-    if status == 429:
-        wait = _retry_after(chain)
-        return ConnectionError, (
-            f"El Hub pide ir más despacio con «{name}» (error 429): espera "
-            f"{wait or 'unos minutos'} y repite la celda, o pon tu clave en HF_TOKEN, que admite "
-            f"más peticiones. {again}"
-        )
-    if status and status >= 500:
-        return ConnectionError, (
-            f"El Hub falla al pedirle «{name}» (error {status}): no es cosa tuya; repite la celda "
-            f"en unos minutos. {again}"
-        )
-    if status == 404 or names & {"DatasetNotFoundError", "DataFilesNotFoundError"}:
-        return FileNotFoundError, (
-            f"«{name}» no está en el Hub con ese nombre o le falta algún archivo: puede haber "
-            "cambiado de sitio; búscalo en huggingface.co y pon el nombre nuevo."
-        )
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
-        return ConnectionError, (
-            f"La red está apagada (HF_HUB_OFFLINE) y «{name}» no está entero en este ordenador: "
-            "quita esa variable y reinicia el cuaderno, o usa la ruta «mini», que no necesita red."
-        )
+    full = any(getattr(e, "errno", None) == errno.ENOSPC for e in chain)
+    bad = names & {"SafetensorError", "ArrowInvalid", "DatasetGenerationError", "JSONDecodeError"}
+    missing = names & {"DatasetNotFoundError", "DataFilesNotFoundError"}
+    off = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
     unreached = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "TransportError"}
-    if names & {*unreached, "ConnectionError", "TimeoutError"} or "couldn't connect" in said:
-        return ConnectionError, (
-            f"No se llega al Hub y «{name}» no está entero en este ordenador: revisa la conexión "
-            f"y repite la celda, o usa la ruta «mini», que no necesita red. {again}"
-        )
-    if isinstance(error, OSError | ValueError):
-        return FileNotFoundError, f"«{name}» no se puede cargar: {_first_line(error)}"
-    return None, ""
+    unreached |= {"ConnectionError", "TimeoutError"}
+    told = isinstance(error, OSError | ValueError)
+    cases = (  # se cuenta el primero que se cumpla
+        ("codigo_ajeno", ValueError, "trust_remote_code" in said),
+        ("disco_lleno", OSError, full or "No space left" in said),
+        ("a_medias", ConnectionError, "Consistency check" in said),
+        ("copia_danada", ValueError, bad and local),
+        ("danado", ValueError, bad),
+        ("carpeta_incompleta", FileNotFoundError, local and told),
+        ("", None, local),
+        ("sin_permiso", ConnectionError, "GatedRepoError" in names or status in (401, 403)),
+        ("demasiadas", ConnectionError, status == 429),
+        ("hub_caido", ConnectionError, status >= 500),
+        ("no_esta", FileNotFoundError, status == 404 or missing),
+        ("red_apagada", ConnectionError, off),
+        ("sin_red", ConnectionError, names & unreached or "couldn't connect" in said),
+        ("otro", FileNotFoundError, told),
+    )
+    key, kind = next(((key, kind) for key, kind, applies in cases if applies), ("", None))
+    if kind is None:
+        return None, ""
+    sentences = tomllib.loads(data_path("hub", "fallos.toml").read_text(encoding="utf-8"))
+    return kind, sentences[key].format(
+        name=name,
+        status=status,
+        wait=wait or "unos minutos",
+        error=str(error).strip().split("\n")[0],
+        again=sentences["again"],
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -334,19 +300,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _status(error: BaseException) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _retry_after(chain: list[BaseException]) -> str | None:
-    for error in chain:
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        if (seconds := headers.get("retry-after", "")).isdecimal():
-            return f"{seconds} segundos"
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -7,12 +7,13 @@ de la escalera de este curso, que se midió aparte y está guardada.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from course_lib import world
-from course_lib.chat import first_turn, generate
+from course_lib.chat import first_turn
 from course_lib.encoding import chat_prompt
-from course_lib.evaluation import Answerer, is_right
-from course_lib.plots import new_axes
+from course_lib.evaluation import Answerer, ask, is_right
+from course_lib.plots import dots
 from course_lib.tables import Measure, markdown, mean, number, percent, proportion
 from course_lib.world import Question
 
@@ -28,12 +29,6 @@ class Strategy:
     name: str
     build: Callable[[], Answerer]
     tokens: Callable[[Question, str], int] | None = None
-
-    def cost(self, questions: Sequence[Question], answers: Sequence[str]) -> float | None:
-        """Los tokens medios de esas respuestas, si se saben."""
-        if self.tokens is None:
-            return None
-        return mean(self.tokens(q, a) for q, a in zip(questions, answers, strict=True))
 
 
 @dataclass(frozen=True)
@@ -85,9 +80,10 @@ def cheapest_rung(
         raise ValueError(f"target={target} no vale: es una proporción, entre 0 y 1 (0.9 es 90%).")
     tried = []
     for strategy in strategies:
-        answers = strategy.build()(questions)
-        right = proportion([grade(a, q) for a, q in zip(answers, questions, strict=True)])
-        tried.append(Tried(strategy.name, right, strategy.cost(questions, answers)))
+        pairs = list(zip(questions, strategy.build()(questions), strict=True))
+        right = proportion([grade(answer, question) for question, answer in pairs])
+        tokens = mean(strategy.tokens(*pair) for pair in pairs) if strategy.tokens else None
+        tried.append(Tried(strategy.name, right, tokens))
         if right.value >= target:
             return Climb(tuple(tried), strategy.name, target)
     return Climb(tuple(tried), None, target)
@@ -103,27 +99,16 @@ def model_strategy(
     """Un peldaño que pregunta a un modelo de transformers.
 
     Args:
-        name: cómo se llama en la tabla.
         load: devuelve `(modelo, tokenizador)`; se llama una vez, y solo si se llega al peldaño.
-        prompt: `(tokenizador, pregunta)` → los ids de la petición.
-        stop: dónde acaba la respuesta, como en `generate`.
-        read: saca la respuesta de lo que el modelo escribe.
+        prompt, stop, read: como en `evaluation.ask`.
     """
-    loaded = []
+    load = cache(load)
 
     def build() -> Answerer:
-        if not loaded:
-            loaded.append(load())
-        model, tokenizer = loaded[0]
-
-        def answer(questions: Sequence[Question]) -> list[str]:
-            prompts = [prompt(tokenizer, question) for question in questions]
-            return [read(text) for text in generate(model, tokenizer, prompts, stop=stop)]
-
-        return answer
+        return ask(*load(), prompt, stop, read)
 
     def tokens(question: Question, text: str) -> int:
-        tokenizer = loaded[0][1]
+        _, tokenizer = load()
         return len(prompt(tokenizer, question)) + len(tokenizer.encode(text))
 
     return Strategy(name, build, tokens)
@@ -233,19 +218,8 @@ def ladder_figure(result: Mapping, names: Sequence[str], title: str):
         names: qué peldaños, de arriba abajo.
     """
     rows = ladder_rows(result)
-    figure, axes = new_axes("", "aciertos (%)", "", size=(8.5, 1.3 + 0.42 * len(names)))
-    # Alineado con la figura y no con los ejes: los nombres de los peldaños son largos.
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    styles = zip(EXAMS.items(), ("#0072B2", "#E69F00", "#009E73"), "osD", (-0.2, 0.0, 0.2))
-    for (exam, label), color, marker, shift in styles:
-        for y, name in enumerate(names):
-            share = spread(rows[name], exam)
-            ends = [100 * share.low, 100 * share.high]
-            axes.plot(ends, [y + shift] * 2, color=color, lw=2, alpha=0.5)
-            name = label if y == 0 else None
-            axes.plot(100 * share.value, y + shift, marker, color=color, ms=6, label=name)
-    axes.set_yticks(range(len(names)), [name.replace("*", "") for name in names])
-    axes.invert_yaxis()
-    axes.set_xlim(-3, 103)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
-    return figure
+    groups = {
+        label: [(name.replace("*", ""), spread(rows[name], exam), color) for name in names]
+        for (exam, label), color in zip(EXAMS.items(), ("#0072B2", "#D55E00", "#009E73"))
+    }
+    return dots(groups, title, "aciertos (%)")

@@ -8,37 +8,20 @@ import html
 from collections.abc import Mapping, Sequence
 
 from course_lib.encoding import Encoded, Kind
-from course_lib.tables import number, percent
+from course_lib.tables import Measure, number, percent
 
-COLORS = {
-    Kind.MARKER: "#E69F00",
-    Kind.USER: "#56B4E9",
-    Kind.REPLY: "#009E73",
-    Kind.END: "#CC79A7",
-    Kind.PADDING: "#BBBBBB",
+# De cada clase: nombre, color, el mismo rebajado con blanco (sobre él se lee el negro en el tema
+# claro y en el oscuro), trazo de su línea y trama de su área.
+_STYLES = {
+    Kind.MARKER: ("marcador", "#E69F00", "#F6DDA6", "-.", "//"),
+    Kind.USER: ("usuario", "#56B4E9", "#C4E5F7", ":", ".."),
+    Kind.REPLY: ("respuesta", "#009E73", "#A6DDCE", "-", ""),
+    Kind.END: ("fin", "#CC79A7", "#EDD0E0", (0, (1, 3)), "xx"),
+    Kind.PADDING: ("relleno", "#BBBBBB", "#E7E7E7", "--", "\\\\"),
 }
-# Los mismos, rebajados con blanco: sobre ellos se lee el negro en el tema claro y en el oscuro.
-PASTELS = {
-    Kind.MARKER: "#F6DDA6",
-    Kind.USER: "#C4E5F7",
-    Kind.REPLY: "#A6DDCE",
-    Kind.END: "#EDD0E0",
-    Kind.PADDING: "#E7E7E7",
-}
-NAMES = {
-    Kind.MARKER: "marcador",
-    Kind.USER: "usuario",
-    Kind.REPLY: "respuesta",
-    Kind.END: "fin",
-    Kind.PADDING: "relleno",
-}
-DASHES = {
-    Kind.MARKER: "-.",
-    Kind.USER: ":",
-    Kind.REPLY: "-",
-    Kind.END: (0, (1, 3)),
-    Kind.PADDING: "--",
-}
+NAMES, COLORS, PASTELS, DASHES, HATCHES = (
+    {kind: style[i] for kind, style in _STYLES.items()} for i in range(5)
+)
 
 
 def new_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (7.5, 3.6)):
@@ -142,40 +125,19 @@ def loss_curve(log: Sequence[dict], title: str, record: Sequence[tuple[int, floa
         log: anotaciones de `Trainer` con `step` y `loss` (nats por token contado).
         record: parejas (paso, pérdida) de un registro ajeno, para comparar.
     """
-    figure, axes = new_axes(title, "paso de entrenamiento", "pérdida (nats por token)")
-    points = [(row["step"], float(row["loss"])) for row in log if "loss" in row]
-    axes.plot(*zip(*points, strict=True), color="#0072B2", marker="o", ms=3, label="este cuaderno")
-    if record:
-        axes.plot(
-            *zip(*record, strict=True),
-            color="#D55E00",
-            ls="--",
-            marker="s",
-            ms=4,
-            label="registro de la lección original",
-        )
-        axes.legend(frameon=False)
-    axes.set_ylim(bottom=0)
-    return figure
+    mine = {"color": "#0072B2", "marker": "o", "ms": 3, "label": "este cuaderno"}
+    other = {"color": "#D55E00", "ls": "--", "marker": "s", "ms": 4}
+    other["label"] = "registro de la lección original"
+    return _loss_lines(title, [(_points(log, "loss"), mine), (record, other)])
 
 
 def loss_by_kind(log: Sequence[dict], title: str):
     """La pérdida media de cada clase de token contra el paso (nats por token)."""
-    figure, axes = new_axes(title, "paso de entrenamiento", "pérdida (nats por token)")
+    lines = []
     for kind in Kind:
-        name = f"loss_{kind.name.lower()}"
-        points = [(row["step"], row[name]) for row in log if name in row]
-        if points:
-            axes.plot(
-                *zip(*points, strict=True),
-                color=COLORS[kind],
-                ls=DASHES[kind],
-                lw=2,
-                label=NAMES[kind],
-            )
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
-    return figure
+        look = {"color": COLORS[kind], "ls": DASHES[kind], "lw": 2, "label": NAMES[kind]}
+        lines.append((_points(log, f"loss_{kind.name.lower()}"), look))
+    return _loss_lines(title, lines)
 
 
 def train_and_held_out(log: Sequence[dict], title: str):
@@ -184,15 +146,24 @@ def train_and_held_out(log: Sequence[dict], title: str):
     Args:
         log: anotaciones de `fine_tune`, con `loss` unas y `eval_loss` otras.
     """
+    train = {"color": "#0072B2", "ls": "--", "label": "entrenamiento"}
+    held_out = {"color": "#D55E00", "marker": "o", "label": "apartado"}
+    return _loss_lines(
+        title, [(_points(log, "loss"), train), (_points(log, "eval_loss"), held_out)]
+    )
+
+
+def _points(log: Sequence[dict], column: str) -> list[tuple[int, float]]:
+    return [(row["step"], float(row[column])) for row in log if column in row]
+
+
+def _loss_lines(title: str, lines: Sequence[tuple[Sequence, dict]]):
+    """Pérdidas contra el paso: de cada línea, sus puntos y su aspecto; sin puntos, no se dibuja."""
     figure, axes = new_axes(title, "paso de entrenamiento", "pérdida (nats por token)")
-    for name, label, style in (
-        ("loss", "entrenamiento", {"color": "#0072B2", "ls": "--"}),
-        ("eval_loss", "apartado", {"color": "#D55E00", "marker": "o"}),
-    ):
-        rows = [row for row in log if name in row]
-        axes.plot([r["step"] for r in rows], [float(r[name]) for r in rows], label=label, **style)
+    drawn = [axes.plot(*zip(*points), **look) for points, look in lines if points]
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    if len(drawn) > 1:
+        axes.legend(frameon=False)
     return figure
 
 
@@ -259,23 +230,13 @@ def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], s
     """
     width = 0.8 / len(series)
     for k, ((name, shares), (color, hatch)) in enumerate(zip(series.items(), styles)):
-        values, spans = [100 * getattr(share, "value", share) for share in shares], None
-        if hasattr(shares[0], "low"):
-            spans = [
-                [max(0, v - 100 * s.low) for v, s in zip(values, shares)],
-                [max(0, 100 * s.high - v) for v, s in zip(values, shares)],
-            ]
-        axes.bar(
-            [i + k * width for i in range(len(labels))],
-            values,
-            width,
-            yerr=spans,
-            label=name,
-            color=color,
-            hatch=hatch,
-            edgecolor="white",
-            error_kw={"lw": 1, "capsize": 2},
-        )
+        at = [i + k * width for i in range(len(labels))]
+        values = [100 * getattr(share, "value", share) for share in shares]
+        axes.bar(at, values, width, label=name, color=color, hatch=hatch, edgecolor="white")
+        for x, value, share in zip(at, values, shares):
+            if isinstance(share, Measure):
+                ends = [[max(0, value - 100 * share.low)], [max(0, 100 * share.high - value)]]
+                axes.errorbar(x, value, ends, color="black", lw=1, capsize=2)
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(labels))], labels)
 
 

@@ -1,18 +1,16 @@
 """Que un ajuste aguante: sigue tras un corte y se adapta si la memoria o el disco se acaban.
 
 `resumable_fine_tune` rodea `training.fine_tune` desde fuera. `Trainer` guarda cada tanto una
-carpeta `checkpoint-<paso>`. Lo último que escribe en ella es `trainer_state.json`, así que ahí va
-también, en una sola pieza, de qué ajuste es: un resumen de los argumentos, los datos y los pesos de
-partida. Sirve un punto entero y del mismo ajuste; el que se quedó a medias (un corte al escribir,
-una subida a Drive sin acabar) se reconoce porque le falta una pieza o la tiene cortada. Nada de
-esto se carga como *pickle*: `Trainer` lee los pesos con safetensors y lo demás con
-`torch.load(weights_only=True)`.
+carpeta `checkpoint-<paso>`, y lo último que escribe en ella es `trainer_state.json`: ahí va también
+de qué ajuste es, un resumen de los argumentos, los datos y los pesos de partida. Sirve un punto
+entero y del mismo ajuste; al que se quedó a medias (un corte al escribir, una subida a Drive sin
+acabar) le falta una pieza o la tiene cortada. Nada de esto se carga como *pickle*: `Trainer` lee
+los pesos con safetensors y lo demás con `torch.load(weights_only=True)`.
 """
 
 import contextlib
 import copy
 import errno
-import gc
 import hashlib
 import json
 import math
@@ -20,6 +18,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from course_lib.tables import number
@@ -46,6 +45,9 @@ class Point:
     step: int
     steps: int
     ended: bool
+
+
+NO_POINT = ", sin ningún punto guardado: al repetir, empieza."
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,57 +85,63 @@ def resumable_fine_tune(
         Interrupted: si lo interrumpen; dice en qué paso y desde cuál seguirá.
     """
     import torch
+    from accelerate.utils.memory import clear_device_cache
 
     args = copy.copy(args)
     args.restore_callback_states_from_checkpoint = True  # también la paciencia de EarlyStopping
-    train_dataset = as_rows(train_dataset)
-    eval_dataset = as_rows(eval_dataset) if eval_dataset is not None else None
-    folder, identity = Path(args.output_dir), identify(model, args, train_dataset, eval_dataset)
-    scaled = args.fp16 and torch.cuda.is_available()  # con escala de gradientes que recuperar
-    point = last_point(folder, identity, scaled, report)
+    train_rows = as_rows(train_dataset)
+    eval_rows = as_rows(eval_dataset) if eval_dataset is not None else None
+    folder, identity = Path(args.output_dir), identify(model, args, train_rows, eval_rows)
+    # Con escala de gradientes, es una pieza más que recuperar.
+    find = partial(last_point, folder, identity, args.fp16 and torch.cuda.is_available())
+    point = find(report)
     stale = stale_points(folder, identity, point)
-    check_disk(model, args, len(train_dataset), size(folder))
+    check_disk(model, args, len(train_rows), size(folder))
     (folder / ENDED).unlink(missing_ok=True)
-    start, fresh = initial_weights(model), [copy.copy(callback) for callback in callbacks]
+    named = model.named_parameters()
+    start = {name: p.detach().to("cpu", copy=True) for name, p in named if p.requires_grad}
+    fresh = [copy.copy(callback) for callback in callbacks]
     while True:
         owner = owner_callback(identity, stale)
         try:
             run = fine_tune(
                 model,
                 finished(args) if point and point.ended else args,
-                train_dataset,
+                train_rows,
                 data_collator,
-                eval_dataset,
+                eval_rows,
                 processing_class,
                 [owner, *callbacks],
                 str(point.path) if point else None,
             )
             break
         except KeyboardInterrupt:
-            restore(model, start)
-            kept = last_point(folder, identity, scaled, lambda sentence: None, stale)
-            raise Interrupted(_interrupted(owner.step, kept)) from None
+            model.load_state_dict(start, strict=False)
+            kept = find(_silent, stale)
+            ahead = f": al repetir, sigue desde el {kept.step}." if kept else NO_POINT
+            raise Interrupted(f"Interrumpido en el paso {owner.step}{ahead}") from None
         except Exception as error:
             if is_disk_full(error):
-                raise OSError(after_full_disk(folder, identity)) from error
+                raise OSError(after_full_disk(folder, find(_silent))) from error
             if not is_out_of_memory(error):
                 raise
             args, sentence = with_smaller_batch(args, model.training)
             report(sentence)
         # Fuera del `except`, donde el error ya no retiene los tensores del intento fallido.
         model.zero_grad(set_to_none=True)
-        free_memory()
-        restore(model, start)
+        clear_device_cache(garbage_collection=True)
+        model.load_state_dict(start, strict=False)
         callbacks = [copy.copy(callback) for callback in fresh]  # sin lo contado hasta ahora
-        point = last_point(folder, identity, scaled, report, stale)
-    mark_ended(folder, identity)
+        point = find(report, stale)
+    # Si justo ahora no cabe en el disco, no pasa nada: al repetir no quedarán pasos por dar.
+    with contextlib.suppress(OSError):
+        if points(folder):
+            (folder / ENDED).write_text(json.dumps(identity), encoding="utf-8")
     return replace(run, start=identity["los pesos de partida"])
 
 
-def _interrupted(step: int, point: Point | None) -> str:
-    if point is None:
-        return f"Interrumpido en el paso {step}, sin ningún punto guardado: al repetir, empieza."
-    return f"Interrumpido en el paso {step}: al repetir, sigue desde el {point.step}."
+def _silent(sentence: str) -> None:
+    """Un `report` que no dice nada."""
 
 
 # --- Los puntos de control -----------------------------------------------------------------------
@@ -196,29 +204,24 @@ def last_point(
         scaled: si el ajuste necesita también la escala de los gradientes, como con `fp16` en CUDA.
         ignored: puntos que no se miran.
     """
-    ended = read_json(folder / ENDED)
-    other = None
+    ended, other = read_json(folder / ENDED), None
     if ended == identity:
         report(f"Este ajuste ya terminó, y lo guardado en {folder} es suyo: lo repito entero.")
     for path in points(folder):
-        if path in ignored:
-            continue
         state = read_json(path / "trainer_state.json") or {}
         owner = owner_of(state)
-        if owner and owner == ended:
+        if path in ignored or (owner and owner == ended):
             continue
         if owner and owner != identity:
             other = other or owner
             continue
-        lacking = cut_piece(path, scaled)
-        if lacking:
+        if lacking := cut_piece(path, scaled):
             report(f"No uso {path}: le falta {lacking}, o lo tiene a medias.")
             continue
         control = state["stateful_callbacks"].get("TrainerControl", {}).get("args", {})
         step, steps = state["global_step"], state["max_steps"]
-        stopped = step >= steps or control.get("should_training_stop", False)
         report(f"Sigo desde el paso {step} de {steps}, guardado en {path}.")
-        return Point(path, step, steps, stopped)
+        return Point(path, step, steps, step >= steps or control.get("should_training_stop", False))
     if other:
         changed = [name for name in identity if identity[name] != other.get(name)]
         report(
@@ -233,20 +236,17 @@ def cut_piece(path: Path, scaled: bool = False) -> str | None:
     """El nombre de una pieza que a un punto le falta o que está a medias; `None` si está entero."""
     from safetensors import SafetensorError, safe_open
 
-    weights = sorted(file.name for file in path.glob("*.safetensors"))
-    index = read_json(path / "model.safetensors.index.json")
-    if index:
-        weights = sorted(set(index["weight_map"].values()))
+    index = read_json(path / "model.safetensors.index.json") or {"weight_map": {}}
+    weights = index["weight_map"].values() or (p.name for p in path.glob("*.safetensors"))
     others = ["optimizer.pt", "scheduler.pt", "rng_state.pth", *(["scaler.pt"] if scaled else [])]
-    for name in [*(weights or ["model.safetensors"]), *others]:
+    for name in [*(sorted(set(weights)) or ["model.safetensors"]), *others]:
         try:
             if name.endswith(".safetensors"):
                 with safe_open(path / name, framework="pt"):  # comprueba que el archivo llega
-                    pass
-            else:
-                with zipfile.ZipFile(path / name) as file:
-                    if file.testzip():
-                        return name
+                    continue
+            with zipfile.ZipFile(path / name) as file:
+                if file.testzip():
+                    return name
         except (OSError, SafetensorError, zipfile.BadZipFile):
             return name
     # La última que escribe Trainer.
@@ -274,23 +274,14 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def after_full_disk(folder: Path, identity: dict[str, str]) -> str:
+def after_full_disk(folder: Path, point: Point | None) -> str:
     """Qué se ha salvado cuando el disco se llena a mitad de guardar, y cómo se sigue."""
-    point = last_point(folder, identity, report=lambda sentence: None)
     kept = (
-        f"el último punto entero es {point.path}, y con resume=True seguirá desde ahí"
+        f"el último punto entero es {point.path}, y al repetir seguirá desde ahí"
         if point
         else "no llegó a guardarse ningún punto entero, y habrá que empezar de nuevo"
     )
     return f"El disco se llenó al guardar en {folder}: libera sitio y repite; {kept}."
-
-
-def mark_ended(folder: Path, identity: dict[str, str]) -> None:
-    """Deja dicho que el ajuste cuyos puntos hay en la carpeta terminó."""
-    # Si justo ahora no cabe, no pasa nada: al pedir que siga no quedarán pasos por dar.
-    with contextlib.suppress(OSError):
-        if points(folder):
-            (folder / ENDED).write_text(json.dumps(identity), encoding="utf-8")
 
 
 def finished(args):
@@ -331,9 +322,10 @@ def owner_callback(identity: dict[str, str], stale: list[Path]):
     from transformers.trainer_callback import ExportableState
 
     class Owner(TrainerCallback, ExportableState):
+        step, epoch_is_over = 0, False
+
         def __init__(self, identity, shuffle=""):
             self.identity, self.shuffle, self.resumed = identity, shuffle, bool(shuffle)
-            self.epoch_is_over, self.step = False, 0
 
         def on_epoch_begin(self, args, state, control, **kwargs):
             if self.resumed:
@@ -343,7 +335,9 @@ def owner_callback(identity: dict[str, str], stale: list[Path]):
             self.shuffle = torch.get_rng_state().numpy().tobytes().hex()
 
         def on_step_end(self, args, state, control, **kwargs):
-            self.epoch_is_over, self.step = state.epoch == int(state.epoch), state.global_step
+            # De la clase: al seguir desde un punto, Trainer cambia este objeto por otro.
+            Owner.step = state.global_step
+            self.epoch_is_over = state.epoch == int(state.epoch)
             self.clear_before(control)
 
         def on_epoch_end(self, args, state, control, **kwargs):
@@ -372,10 +366,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"))
     True
     """
-    if isinstance(error, MemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
+    said = isinstance(error, RuntimeError) and any(w in str(error).lower() for w in NO_MEMORY)
+    return said or isinstance(error, MemoryError)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -384,9 +376,9 @@ def is_disk_full(error: BaseException) -> bool:
     >>> is_disk_full(OSError(28, "No space left on device"))
     True
     """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    return any(words in str(error).lower() for words in NO_DISK)
+    number = getattr(error, "errno", None)
+    said = any(words in str(error).lower() for words in NO_DISK)
+    return said or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def with_smaller_batch(args, training: bool):
@@ -409,43 +401,16 @@ def with_smaller_batch(args, training: bool):
             "gradient_checkpointing=True, ajusta con LoRA o elige un modelo más pequeño."
         )
     parts = next(k for k in range(2, size + 1) if size % k == 0)
-    args = copy.copy(args)
-    setattr(args, name, size // parts)
+    less, args = size // parts, copy.copy(args)
+    setattr(args, name, less)
     if not training:
         # La pérdida apartada es una media de medias de lote: puede variar en los decimales.
-        less = size // parts
         return args, f"No cabe en memoria medir de {size} en {size}: mido de {less} en {less}."
-    args.gradient_accumulation_steps *= parts
+    pieces = args.gradient_accumulation_steps = args.gradient_accumulation_steps * parts
     return args, (
-        f"No cabe en memoria un lote de {size}: hago cada paso en "
-        f"{args.gradient_accumulation_steps} trozos de {size // parts}, y sigue viendo los mismos "
-        f"{args.gradient_accumulation_steps * size // parts} ejemplos."
+        f"No cabe en memoria un lote de {size}: hago cada paso en {pieces} trozos de {less}, y "
+        f"sigue viendo los mismos {pieces * less} ejemplos."
     )
-
-
-def initial_weights(model) -> dict:
-    """Una copia en la CPU de los pesos que se entrenarán."""
-    named = model.named_parameters()
-    return {name: p.detach().to("cpu", copy=True) for name, p in named if p.requires_grad}
-
-
-def restore(model, weights: dict) -> None:
-    """Devuelve al modelo unos pesos copiados con `initial_weights`."""
-    import torch
-
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name in weights:
-                weight.copy_(weights[name])
-
-
-def free_memory() -> None:
-    """Suelta lo que ya nadie usa, también en la GPU."""
-    import torch
-
-    gc.collect()
-    if torch.accelerator.is_available():
-        getattr(torch, torch.accelerator.current_accelerator().type).empty_cache()
 
 
 def check_disk(model, args, examples: int, reusable: int = 0) -> None:
@@ -464,17 +429,14 @@ def check_disk(model, args, examples: int, reusable: int = 0) -> None:
     """
     if args.save_strategy == "no":
         return
-    per_epoch = math.ceil(
-        examples / (args.per_device_train_batch_size * args.gradient_accumulation_steps)
-    )
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    every = per_epoch = math.ceil(examples / batch)
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
-    every = per_epoch
     if args.save_strategy == "steps":  # save_steps puede ser una fracción del total
         every = args.save_steps if args.save_steps >= 1 else args.save_steps * steps
     saves = math.ceil(steps / every)  # también se guarda al final
     if args.save_total_limit:
-        kept = max(args.save_total_limit, 1 + bool(args.load_best_model_at_end))
-        saves = min(saves, kept + 1)
+        saves = min(saves, 1 + max(args.save_total_limit, 1 + bool(args.load_best_model_at_end)))
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     lora = hasattr(model, "peft_config")
     weights = trained if lora else sum(p.nbytes for p in model.parameters())
@@ -485,7 +447,6 @@ def check_disk(model, args, examples: int, reusable: int = 0) -> None:
     if needed > free:
         raise OSError(
             f"No cabe en el disco: los puntos de control de este ajuste, hasta {saves} a la vez, "
-            f"ocuparán {number(needed / 1e9, 2)} GB en {folder}, y quedan "
-            f"{number(free / 1e9, 2)} libres; libera sitio, baja save_total_limit o elige otro "
-            "output_dir."
+            f"ocuparán {number(needed / 1e9, 2)} GB en {folder}, y quedan {number(free / 1e9, 2)} "
+            "libres; libera sitio, baja save_total_limit o elige otro output_dir."
         )

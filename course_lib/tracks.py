@@ -83,6 +83,16 @@ class Track:
             raise ValueError(f"La ruta «{self.name}» no tiene un modelo ya ajustado: usa «gpt2».")
         return load_causal_lm(self.instruct), load_tokenizer(self.instruct)
 
+    def instructs(self, report: Callable[[str], None] = print) -> list[tuple]:
+        """Lo que da `load_instruct`, en una lista: vacía, y se dice, si la ruta no tiene ninguno.
+
+        Así una celda lo recorre con un `for` y vale para todas las rutas.
+        """
+        if self.instruct is None:
+            report(f"En la ruta «{self.name}» no hay un modelo ya ajustado: se sigue sin él.")
+            return []
+        return [self.load_instruct()]
+
     def cut(self, n: int) -> int:
         """`n`, o el recorte de la ruta si es menor."""
         return n if self.limit is None else min(n, self.limit)
@@ -263,10 +273,13 @@ def _announced(track: Track, report: Callable[[str], None]) -> Track:
     return short
 
 
-def load_causal_lm(name: str):
+def load_causal_lm(name: str, **options):
     """Un modelo causal, de una carpeta o del Hub, en modo de evaluación y en `device()`.
 
     Solo de safetensors, y sin ejecutar el código que traiga.
+
+    Args:
+        options: otras de `from_pretrained`; con `device_map`, el modelo se queda donde este diga.
 
     Raises:
         FileNotFoundError, ValueError, ConnectionError, OSError: los de `hub.checked`.
@@ -279,16 +292,15 @@ def load_causal_lm(name: str):
 
     disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
     with checked(name):
-        model = AutoModelForCausalLM.from_pretrained(
-            name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
+        options = {"dtype": torch.float32, "use_safetensors": True} | options
+        model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, **options)
     # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
     model.loss_type = "ForCausalLM"
     if model.config.tie_word_embeddings:
         # Salida y entrada comparten tabla y se guarda una vez: al volver al mejor punto, Trainer
         # avisaría de que falta la otra.
         model._keys_to_ignore_on_save = ["lm_head.weight"]
-    return model.to(device()).eval()
+    return (model if "device_map" in options else model.to(device())).eval()
 
 
 def load_tokenizer(name: str):

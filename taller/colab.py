@@ -1,7 +1,7 @@
 """Comprueba que el curso corre en Colab sin cambiarle nada, con las versiones que Colab instala.
 
-    python taller/colab.py entorno    # monta el entorno y ejecuta en él las lecciones
-    python taller/colab.py resolver   # resuelve las dependencias para el Python de Colab
+    python -m taller.colab entorno    # monta el entorno y ejecuta en él las lecciones
+    python -m taller.colab resolver   # resuelve las dependencias para el Python de Colab
 
 La lista de lo que Colab trae instalado está en `../shared/datos/colab` y no viaja con el
 repositorio: donde falte, o donde no haya red, no se comprueba nada y se dice. El entorno queda en
@@ -208,7 +208,7 @@ def main() -> int:
     """Ejecuta lo pedido; si aquí no se puede comprobar, lo dice y no es un error."""
     checks = {"entorno": check_environment, "resolver": check_resolution}
     if len(sys.argv) != 2 or sys.argv[1] not in checks:
-        print(f"uso: python taller/colab.py {'|'.join(checks)}", file=sys.stderr)
+        print(f"uso: python -m taller.colab {'|'.join(checks)}", file=sys.stderr)
         return 2
     try:
         return checks[sys.argv[1]]()

@@ -5,7 +5,7 @@ Cada caso se mide en un proceso nuevo y en la CPU. El pico sale del registro de 
 con lo que un operador pide y suelta por dentro. La memoria del proceso no serviría: mezcla las
 bibliotecas, las páginas que el sistema no recupera y lo que torch se guarda para luego.
 
-    python taller/memoria.py
+    python -m taller.memoria
 
 Los casos de QLoRA necesitan `bitsandbytes`, que el curso no instala: si falta, no se miden.
 """

@@ -1,6 +1,6 @@
 """Revisa la ortografía de la prosa: documentos, celdas de texto y docstrings.
 
-Uso: `python taller/ortografia.py [archivo ...]`, con archivos de texto, cuadernos o Python.
+Uso: `python -m taller.ortografia [archivo ...]`, con archivos de texto, cuadernos o Python.
 
 Sin argumentos revisa los documentos, las lecciones y `course_lib/`. Consulta a hunspell con su
 diccionario español (paquetes `hunspell` y `hunspell-es` de Debian y Ubuntu); las palabras propias

@@ -32,8 +32,13 @@ _README_SENTENCES = (
 )
 _BADGE_LINK = re.escape(BADGE) + r"\([^)]*\)"
 _README_ROW = re.compile(r"\]\(notebooks/([^)/]+\.ipynb)\)(?: " + _BADGE_LINK + ")?")
-# En el JSON de un cuaderno, las comillas del código llevan barra.
-_STAMP = re.compile(r'(REPOSITORIO = \\")[^"\\]*(\\")')
+# En la celda que instala el curso, tras buscar el paquete: quejarse si no está, o bajarlo. En el
+# JSON de un cuaderno, las comillas del código llevan barra.
+_CELL_LINES = (
+    'assert found, \\"Falta el curso: sube su paquete, curso_ajuste_fino-….whl, al panel '
+    '«Archivos».\\"',
+    'found += [\\"{archive}\\"]',
+)
 _REPOSITORY = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)(?!.*\.git$)[\w.-]{1,100}", re.ASCII
 )
@@ -97,10 +102,7 @@ def _read(path: Path) -> str:
 
 def _stamp_notebook(text: str, path: Path, repository: str | None) -> str:
     text = _swap_sentence(text, path, repository, _NOTEBOOK_SENTENCES)
-    text, found = _STAMP.subn(rf"\g<1>{repository or ''}\g<2>", text)
-    if found != 1:
-        raise ValueError(f"{path} no tiene la celda que instala el curso, la de «{SETUP_CELL}».")
-    return text
+    return _swap_sentence(text, path, repository, _CELL_LINES)
 
 
 def _stamp_readme(text: str, path: Path, repository: str | None) -> str:

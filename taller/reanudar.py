@@ -1,6 +1,6 @@
 """Mata ajustes con `kill -9` a mitad, los reanuda y compara sus pesos con los de uno sin cortes.
 
-    python taller/reanudar.py [--veces 10] [--semilla 0]
+    python -m taller.reanudar [--veces 10] [--semilla 0]
 
 Cada ensayo es un proceso con el minimodelo y una de las recetas de las lecciones (la original, la
 de charla y la de charla con LoRA), con menos pasos y tres épocas. Muere de `SIGKILL` en un paso al
@@ -26,19 +26,19 @@ RECIPES = ("original", "charla", "charla con LoRA")
 
 
 def prepare(recipe: str, folder: Path) -> dict:
-    """Los argumentos de `fine_tune` para una receta, en pequeño."""
-    from datasets import Dataset
+    """Los argumentos de `resumable_fine_tune` para una receta, en pequeño."""
     from transformers import EarlyStoppingCallback
 
     from course_lib import original, tuning
     from course_lib.encoding import collate
     from course_lib.tracks import get_track
+    from taller.ladder import chat_arguments
 
     track = get_track("mini")
     evaluation, callbacks = None, []
     if recipe == "original":
         model, tokenizer = track.load_model(), track.load_tokenizer()
-        data = original.original_dataset(track, tokenizer).select(range(ROWS // 2))
+        data = original.original_examples(track, tokenizer)[: ROWS // 2]
         args = original.original_arguments(track, folder)
     else:
         model, tokenizer = tuning.load_for_chat(track)
@@ -46,9 +46,9 @@ def prepare(recipe: str, folder: Path) -> dict:
         if lora:
             model = tuning.with_lora(model, tokenizer)
         train, held_out = tuning.chat_examples(track, tokenizer, talk=40, replay=40)
-        data = Dataset.from_list([vars(row) for row in train[:ROWS]])
-        evaluation = Dataset.from_list([vars(row) for row in held_out[:32]])
-        args = tuning.chat_arguments(track, folder, ROWS, lora)
+        data = train[:ROWS]
+        evaluation = held_out[:32]
+        args = chat_arguments(track, folder, ROWS, lora)
         args.num_train_epochs = 3
         callbacks = [EarlyStoppingCallback(early_stopping_patience=2)]
     args.max_steps = STEPS
@@ -69,7 +69,7 @@ def import_once() -> None:
     import peft  # noqa: F401
     from transformers import AutoModelForCausalLM, EarlyStoppingCallback, Trainer  # noqa: F401
 
-    from course_lib import original, training, tuning  # noqa: F401
+    from course_lib import original, resume, tuning  # noqa: F401
 
 
 def killer(step: int, limit: int | None):
@@ -101,14 +101,14 @@ def run(recipe: str, folder: Path, death: tuple[int, int | None] | None = None) 
     if child:
         return os.WTERMSIG(os.waitpid(child, 0)[1])
     try:
-        from course_lib.training import fine_tune
+        from course_lib.resume import resumable_fine_tune
         from course_lib.tuning import quiet_peft
 
         pieces = prepare(recipe, folder)
         if death:
             pieces["callbacks"].append(killer(*death))
         with quiet_peft():
-            done = fine_tune(**pieces, resume=True, report=lambda said: print(f"    {said}"))
+            done = resumable_fine_tune(**pieces, report=lambda said: print(f"    {said}"))
         digest = hashlib.sha256()
         for name, weight in done.model.state_dict().items():
             digest.update(name.encode() + weight.numpy().tobytes())

@@ -1,76 +1,216 @@
-"""Cuánto cuesta el armazón: segundos por paso de `fine_tune`, de `Trainer` y de un bucle desnudo.
+"""Parejas por segundo al ajustar: la codificación del curso, la original y las de TRL.
 
-Las tres corridas hacen las mismas cuentas, con el minimodelo y la codificación original, y van
-intercaladas en rondas; se enseña la mediana y su razón con el bucle desnudo.
+    python -m taller.ritmo [--parejas 400] [--rondas 3]
+    python -m taller.ritmo --gpt2 charlas.jsonl carpeta_del_tokenizador_de_gpt2
 
-    python taller/ritmo.py
+Las mismas parejas y el mismo modelo, en lotes de 8 y una época entera con cada manera; van
+intercaladas en rondas y se enseña la mediana y cuántas veces la original es. También, lo que cuesta
+el armazón: la codificación original con `Trainer` a secas y con un bucle desnudo de torch. Con
+`--gpt2`, el modelo es un GPT-2 (124M) de pesos al azar, que para el tiempo da igual.
 """
 
+import argparse
+import logging
+import os
 import statistics
 import tempfile
 import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-STEPS, ROUNDS = 20, 3
+from course_lib.dialogues import Pair, read_dialogues, to_pairs
+from course_lib.encoding import (
+    collate,
+    encode_conversation,
+    encode_original,
+    pair_messages,
+    prepare_for_chat,
+)
+from course_lib.tables import number
+
+BATCH, LENGTH, RATE = 8, 128, 1e-4
 
 
-def main() -> None:
-    """Mide las tres maneras y escribe una línea por cada una."""
-    import torch
-    from transformers import Trainer, TrainingArguments
+@dataclass(frozen=True)
+class Bench:
+    """Lo que todas las maneras comparten: las parejas y cómo se hacen modelo y tokenizador."""
 
-    from course_lib.encoding import collate
-    from course_lib.original import original_dataset
-    from course_lib.tracks import get_track
+    pairs: Sequence[Pair]
+    load_model: Callable[[], Any]
+    load_tokenizer: Callable[[], Any]
+
+    def original(self):
+        """El tokenizador y las filas de la lección original."""
+        tokenizer = self.load_tokenizer()
+        tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer, [encode_original(tokenizer, p.user, p.reply, LENGTH) for p in self.pairs]
+
+    def chat(self):
+        """Modelo, tokenizador y conversaciones, con los marcadores de un token."""
+        model = self.load_model()
+        tokenizer = prepare_for_chat(self.load_tokenizer(), model)
+        return model, tokenizer, [pair_messages(p.user, p.reply) for p in self.pairs]
+
+
+def arguments(kind, folder: str, **changes):
+    """Los argumentos que comparten todas: una época, lotes de 8 y nada que guardar."""
+    common = {
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": BATCH,
+        "learning_rate": RATE,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+    return kind(folder, **common | changes)
+
+
+def course(bench: Bench, folder: str) -> Callable[[], object]:
+    """Con `fine_tune` y la codificación de la lección 03, agrupando las filas por su longitud."""
+    from transformers import TrainingArguments
+
     from course_lib.training import fine_tune
 
-    track = get_track("mini")
-    tokenizer = track.load_tokenizer()
-    size = track.batch_size
-    data = original_dataset(track, tokenizer).select(range(STEPS * size))
+    model, tokenizer, talks = bench.chat()
+    rows = [encode_conversation(tokenizer, messages) for messages in talks]
+    args = arguments(TrainingArguments, folder, train_sampling_strategy="group_by_length")
+    return lambda: fine_tune(
+        model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id)
+    )
 
-    def arguments(folder: str) -> TrainingArguments:
-        return TrainingArguments(
-            folder,
-            max_steps=STEPS,
-            per_device_train_batch_size=size,
-            save_strategy="no",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
 
-    def collate_rows(rows):
-        return collate(rows, tokenizer.pad_token_id)
+def original(bench: Bench, folder: str) -> Callable[[], object]:
+    """Con `fine_tune` y la codificación original, de longitud fija."""
+    from transformers import TrainingArguments
 
-    def bare(folder: str) -> None:
-        model = track.load_model().train()
-        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-        for start in range(0, len(data), size):
-            batch = collate_rows(data.select(range(start, start + size)).to_list())
-            batch.pop("kinds")
-            model(**batch).loss.backward()
+    from course_lib.training import fine_tune
+
+    model, (tokenizer, rows) = bench.load_model(), bench.original()
+    args = arguments(TrainingArguments, folder)
+    return lambda: fine_tune(
+        model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id)
+    )
+
+
+def plain_trainer(bench: Bench, folder: str) -> Callable[[], object]:
+    """La codificación original con `Trainer`, que lee las filas de un `Dataset`."""
+    from datasets import Dataset
+    from transformers import Trainer, TrainingArguments
+
+    model, (_, rows) = bench.load_model(), bench.original()
+    data = Dataset.from_list([vars(row) for row in rows]).remove_columns("kinds")
+    return Trainer(model, arguments(TrainingArguments, folder), train_dataset=data).train
+
+
+def bare_loop(bench: Bench, folder: str) -> Callable[[], object]:
+    """La codificación original en un bucle de torch sin más."""
+    import torch
+
+    model, (tokenizer, rows) = bench.load_model(), bench.original()
+
+    def train() -> None:
+        optimizer = torch.optim.AdamW(model.train().parameters(), lr=RATE, fused=True)
+        for start in range(0, len(rows), BATCH):
+            batch = collate(rows[start : start + BATCH], tokenizer.pad_token_id)
+            inputs = {k: v.to(model.device) for k, v in batch.items() if k != "kinds"}
+            model(**inputs).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
 
-    def plain_trainer(folder: str) -> None:
-        rows = data.remove_columns("kinds")
-        Trainer(track.load_model(), arguments(folder), train_dataset=rows).train()
+    return train
 
-    def ours(folder: str) -> None:
-        fine_tune(track.load_model(), arguments(folder), data, collate_rows)
 
-    ways = {"bucle desnudo": bare, "Trainer": plain_trainer, "fine_tune": ours}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
+def trl(bench: Bench, folder: str, **changes) -> Callable[[], object]:
+    """Con el `SFTTrainer` de TRL, que codifica él las mismas conversaciones.
+
+    Codificar no entra en el tiempo: lo hace al construirse.
+    """
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer, talks = bench.chat()
+    data = Dataset.from_list([{"messages": messages} for messages in talks])
+    # TRL pide bf16 si no se dice otra cosa, y en la CPU eso es un error.
+    args = arguments(SFTConfig, folder, bf16=torch.cuda.is_available(), **changes)
+    return SFTTrainer(model, args, train_dataset=data, processing_class=tokenizer).train
+
+
+def trl_keeping(bench: Bench, folder: str) -> Callable[[], object]:
+    """TRL, sin rehacer las activaciones al volver."""
+    return trl(bench, folder, gradient_checkpointing=False)
+
+
+WAYS = {
+    "original": original,
+    "del curso": course,
+    "TRL, por omisión": trl,
+    "TRL, sin rehacer": trl_keeping,
+    "original, con Trainer": plain_trainer,
+    "original, bucle desnudo": bare_loop,
+}
+
+
+def measure(bench: Bench, rounds: int) -> dict[str, float]:
+    """Los segundos de cada manera: la mediana de las rondas, sin contar la preparación."""
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    for _ in range(rounds):
+        for name, way in WAYS.items():
             with tempfile.TemporaryDirectory() as folder:
+                train = way(bench, folder)
                 start = time.perf_counter()
-                way(folder)
-                times[name].append((time.perf_counter() - start) / STEPS)
-    base = statistics.median(times["bucle desnudo"])
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"{name:14} {1000 * median:6.0f} ms por paso   {median / base:.2f} veces el desnudo")
+                train()
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def course_bench(pairs: int) -> Bench:
+    """El minimodelo y CharlaDiaria."""
+    from course_lib.tracks import get_track
+
+    track = get_track("mini")
+    chosen = to_pairs(track.load_dialogues("train"))[:pairs]
+    return Bench(chosen, track.load_model, track.load_tokenizer)
+
+
+def gpt2_bench(pairs: int, talks: str, folder: str) -> Bench:
+    """Un GPT-2 de pesos al azar, en la GPU si la hay, y las charlas de un archivo."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+
+    from course_lib.tracks import device
+
+    def load_model():
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(GPT2Config()).to(device())
+
+    chosen = to_pairs(read_dialogues(talks))[:pairs]
+    return Bench(chosen, load_model, lambda: GPT2Tokenizer.from_pretrained(folder))
+
+
+def main() -> None:
+    """Mide y escribe una línea por manera."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--parejas", type=int, default=400)
+    parser.add_argument("--rondas", type=int, default=3)
+    parser.add_argument("--gpt2", nargs=2, metavar=("CHARLAS", "TOKENIZADOR"))
+    options = parser.parse_args()
+    os.environ["TQDM_DISABLE"] = "1"
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    pairs = options.parejas
+    bench = gpt2_bench(pairs, *options.gpt2) if options.gpt2 else course_bench(pairs)
+    seconds = measure(bench, options.rondas)
+    total = len(bench.pairs)
+    print(f"{number(total)} parejas, lotes de {BATCH}, mediana de {options.rondas} rondas")
+    for name, value in seconds.items():
+        speed, times = number(total / value, 1), number(seconds["original"] / value, 2)
+        print(f"{name:24}{speed:>8} parejas/s   {times} veces la original")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ raíz, que vale también para los cuadernos.
 """
 
 import copy
+import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,10 +112,26 @@ def refusal(capsys):
     def refuse(id: str, answer) -> str:
         check(id, answer)
         said = capsys.readouterr().out
-        assert "todavía no" in said
+        assert f"Ejercicio {id}: todavía no. " in said, said
+        prose = re.sub(r"`[^`]*`|«[^»]*»", "", said)  # sin el código ni las citas
+        assert not re.search(r": [^.?!(]*: ", prose), f"dos puntos encadenados: {said}"
         return said
 
     return refuse
+
+
+@pytest.fixture(scope="session")
+def solved():
+    """Una función que ejecuta la solución de un ejercicio, una vez, y devuelve su respuesta."""
+    from course_lib.exercises import get
+
+    @functools.cache
+    def solve(id: str):
+        names: dict = {}
+        exec(get(id).solution, names)
+        return names["respuesta"]
+
+    return solve
 
 
 @dataclass

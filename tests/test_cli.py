@@ -45,7 +45,7 @@ def test_a_lesson_leaves_its_executed_notebook_and_its_page(course, capsys):
     assert executed.cells[1].outputs[0].text == "hola\n"
     assert [cell.execution_count for cell in executed.cells[1:]] == [1, 2]
     assert (course / "salida" / "01_bien.html").is_file()
-    assert re.search(r"01_bien +\d+\.\d s +bien", capsys.readouterr().out)
+    assert re.search(r"01_bien +\d+,\d s +bien", capsys.readouterr().out)
 
 
 def test_the_page_asks_nothing_of_the_network_and_describes_its_figures(course):
@@ -182,7 +182,14 @@ def test_without_lessons_it_says_where_it_looked(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "falta: ORDEN"), (["preentrenar", "--pasos", "x"], "'x' no es un número entero válido")],
+    [
+        ([], "falta: ORDEN"),
+        (["preentrenar"], "'preentrenar' no vale; hay 'ejecutar', 'auditar'"),
+        (
+            ["auditar", "mis.jsonl", "--modelo", "m", "--longitud", "x"],
+            "'x' no es un número entero válido",
+        ),
+    ],
 )
 def test_usage_errors_are_in_spanish(capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:

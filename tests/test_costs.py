@@ -1,8 +1,6 @@
 """Los costes que se predicen son los que se miden, y los que otros ya contaron."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +18,8 @@ from course_lib.costs import (
 )
 from course_lib.original import original_record
 from course_lib.costs import config_shape, lora_weights
+from taller import memoria
 
-TOOL = runpy.run_path(str(Path(__file__).resolve().parents[1] / "herramientas" / "memoria.py"))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def test_lora_adds_the_weights_that_peft_adds(targets):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    config = TOOL["mistral"](hidden_size=64, intermediate_size=96, num_hidden_layers=3)
+    config = memoria.mistral(hidden_size=64, intermediate_size=96, num_hidden_layers=3)
     model = get_peft_model(
         AutoModelForCausalLM.from_config(config), LoraConfig(r=4, target_modules=list(targets))
     )
@@ -94,7 +92,7 @@ def test_the_default_targets_are_those_of_peft(family):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    config = TOOL[family]()
+    config = getattr(memoria, family)()
     model = get_peft_model(AutoModelForCausalLM.from_config(config), LoraConfig(r=8))
     assert lora_weights(config_shape(config)) == model.get_nb_trainable_parameters()[0]
 
@@ -129,7 +127,7 @@ def test_four_bits_leave_the_tables_as_they_were(mistral):
     ["GPT-2, completo, lote mínimo", "Mistral, genera mucho"],
 )
 def test_the_prediction_is_within_15_percent_of_the_measured_peak(case):
-    assert TOOL["predicted"](case) == pytest.approx(TOOL["measured"](case), rel=TOOL["LIMIT"])
+    assert memoria.predicted(case) == pytest.approx(memoria.measured(case), rel=memoria.LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +141,9 @@ def test_the_prediction_is_within_15_percent_of_the_measured_peak(case):
 @pytest.mark.parametrize("family", ["gpt2", "mistral"])
 def test_so_it_is_for_a_small_training_of_each_kind(family, run):
     names = {"gpt2": ("n_embd", "n_layer"), "mistral": ("hidden_size", "num_hidden_layers")}
-    config = TOOL[family](**dict(zip(names[family], (64, 6), strict=True)), vocab_size=1000)
+    config = getattr(memoria, family)(**dict(zip(names[family], (64, 6), strict=True)), vocab_size=1000)
     guess = training_memory(config_shape(config), **run).total
-    assert guess == pytest.approx(TOOL["peak"](lambda: TOOL["train"](config, **run)), rel=0.15)
+    assert guess == pytest.approx(memoria.peak(lambda: memoria.train(config, **run)), rel=0.15)
 
 
 def test_the_peak_counts_what_lives_at_once_and_not_what_was_ever_asked_for():
@@ -156,7 +154,7 @@ def test_the_peak_counts_what_lives_at_once_and_not_what_was_ever_asked_for():
             torch.zeros(250_000)  # un megabyte cada vez, que se suelta enseguida
         torch.zeros(500_000)
 
-    assert 2_000_000 <= TOOL["peak"](work) < 2_100_000
+    assert 2_000_000 <= memoria.peak(work) < 2_100_000
 
 
 def test_the_operations_of_the_original_run_are_those_of_its_record(gpt2):

@@ -15,6 +15,7 @@ from course_lib.encoding import (
     collate,
     encode_conversation,
     encode_original,
+    encode_text,
     original_prompt,
     original_text,
     pair_messages,
@@ -189,6 +190,15 @@ def test_added_tokens_that_are_not_special_are_ordinary_text(chat_tokenizer):
     assert plain("a  b", chat_tokenizer) == "a  b"
     encoded = encode_conversation(chat_tokenizer, pair_messages("a  b", "c"))
     assert spans(encoded, chat_tokenizer)[1] == (Kind.USER, " a  b")
+
+
+def test_a_replayed_text_counts_whole_with_its_end(tokenizer):
+    encoded = encode_text(tokenizer, "La niña comió piña")
+    assert tokenizer.decode(encoded.input_ids[:-1]) == "La niña comió piña"
+    assert encoded.labels == encoded.input_ids
+    assert encoded.input_ids[-1] == tokenizer.eos_token_id
+    assert encoded.kinds[-1] == Kind.END
+    assert IGNORED not in encoded.labels
 
 
 # --- Lotes ---------------------------------------------------------------------------------------

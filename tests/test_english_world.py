@@ -10,9 +10,11 @@ from functools import cache
 
 import pytest
 
-from course_lib import corpus, data_path, evaluation, reading, rewording, rungs, task, world
+from course_lib import data_path, evaluation, reading, tuning, world
 from course_lib.retrieval import build_index, recall_at_k, retrieval_prompt
+from course_lib.ladder import after_label
 from course_lib.world import ATTRIBUTES, WORDS, Question, question_prompt
+from taller import ladder
 
 COUNTRIES = world.load_countries("en")
 BY_CODE = {country.code: country for country in COUNTRIES}
@@ -73,7 +75,7 @@ def test_a_fact_is_half_said_as_a_model_may_have_read_it(code, attribute, begun)
 
 def test_the_two_languages_have_the_same_countries_and_the_same_halves():
     assert [c.code for c in COUNTRIES] == [c.code for c in world.load_countries()]
-    halves = [task.split_countries(seed=2, language=code) for code in ("es", "en")]
+    halves = [tuning.split_countries(seed=2, language=code) for code in ("es", "en")]
     for spanish, english in zip(*halves, strict=True):
         assert [c.code for c in spanish] == [c.code for c in english]
         assert {c.lang for c in english} == {"en"}
@@ -132,7 +134,7 @@ def test_yes_and_no_are_balanced_in_the_exam_and_the_dummy_gets_half():
     assert evaluation.accuracy(said, exam.yes_no).value == 0.5
     assert evaluation.yes_share(said).value == 1
     row = evaluation.score_row("tonto", evaluation.always_yes, evaluation.always_yes, exam)
-    assert [row[c]["value"] for c in ("sabe", "chat", "lee")] == [0, 0, 0]
+    assert [row[c].value for c in ("sabe", "chat", "lee")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_names_of_the_exams_never_appear_in_the_texts_to_repeat():
 
     exam = reading.reading_questions(1_000, language="en")
     asked = set().union(*(invented(q.context) for q in exam))
-    made = itertools.islice(corpus.pretraining_documents("prueba", "en"), 6_000)
+    made = itertools.islice(reading.pretraining_documents("prueba", "en"), 6_000)
     read = set().union(*map(invented, made))
     assert len(asked) > 1_000 and len(read) > 4_000  # si no, no se probaría nada
     assert not asked & read
@@ -210,7 +212,7 @@ def test_a_known_document_says_and_asks_what_its_spanish_one_does():
 
 
 def test_most_facts_can_be_asked_in_other_words_and_none_is_the_one_of_the_exam():
-    made = rewording.reworded_questions(DOCUMENTS)
+    made = reading.reworded_questions(DOCUMENTS)
     taught = [re.match(r"Question: (.+)\nAnswer: .+\.$", text)[1] for text in made]
     exam = {q.text for d in DOCUMENTS for q in d.questions}
     print(f"{len(made)} de {len(exam)} preguntas tienen otra redacción")
@@ -219,7 +221,7 @@ def test_most_facts_can_be_asked_in_other_words_and_none_is_the_one_of_the_exam(
 
 def test_every_sentence_of_a_document_can_be_said_in_other_words():
     for document in DOCUMENTS:
-        copies = rewording.reworded_texts([document], copies=30)
+        copies = reading.reworded_texts([document], copies=30)
         for question in document.questions:
             assert all(question.answer.lower() in copy.lower() for copy in copies)
             said = {s for c in copies for s in re.split(r"(?<=\.) ", c)}
@@ -241,17 +243,17 @@ def test_a_search_in_english_finds_the_document_of_most_questions(k, bound):
 
 
 def test_no_spanish_is_left_in_anything_that_an_english_model_reads():
-    train, _ = task.split_countries(language="en")
+    train, _ = tuning.split_countries(language="en")
     texts = [
-        *itertools.islice(corpus.pretraining_documents(0, "en"), 1_500),
-        *task.replay_texts(100, language="en"),
-        *task.reading_texts(50, language="en"),
-        *(m["content"] for pair in task.task_conversations(train[:20]) for m in pair),
-        *(question_prompt(q) for qs in rungs.question_sets("en").values() for q in qs),
+        *itertools.islice(reading.pretraining_documents(0, "en"), 1_500),
+        *tuning.replay_texts(100, language="en"),
+        *tuning.reading_texts(50, language="en"),
+        *(m["content"] for pair in tuning.task_conversations(train[:20]) for m in pair),
+        *(question_prompt(q) for qs in ladder.question_sets("en").values() for q in qs),
         *(d.title for d in DOCUMENTS),
         *(question_prompt(q, [q]) for d in DOCUMENTS for q in d.questions),
-        *rewording.reworded_questions(DOCUMENTS),
-        *rewording.reworded_texts(DOCUMENTS, copies=2),
+        *reading.reworded_questions(DOCUMENTS),
+        *reading.reworded_texts(DOCUMENTS, copies=2),
     ]
     for text in texts:
         text = table_names().sub("@", text)
@@ -259,11 +261,11 @@ def test_no_spanish_is_left_in_anything_that_an_english_model_reads():
 
 
 def test_replay_has_all_its_parts_and_reading_begins_with_its_context():
-    texts = task.replay_texts(600, language="en")
+    texts = tuning.replay_texts(600, language="en")
     assert sum(t.startswith("Context:") for t in texts) > 150
     assert sum(bool(re.search(r"Answer: (yes|no)\.", t)) for t in texts) > 100
-    assert all(t.startswith("Context:") for t in task.reading_texts(20, language="en"))
-    assert texts != task.replay_texts(600, seed=1, language="en")
+    assert all(t.startswith("Context:") for t in tuning.reading_texts(20, language="en"))
+    assert texts != tuning.replay_texts(600, seed=1, language="en")
 
 
 def test_the_rungs_ask_and_read_in_the_language_of_the_question():
@@ -271,12 +273,12 @@ def test_the_rungs_ask_and_read_in_the_language_of_the_question():
         def encode(self, text):
             return text
 
-    sets = rungs.question_sets("en")
+    sets = ladder.question_sets("en")
     assert [len(questions) for questions in sets.values()] == [200, 400, 222]
     question = sets["hechos"][0]
-    prompt = rungs.few_shot_prompt(Plain(), question)
+    prompt = ladder.few_shot_prompt(Plain(), question)
     assert prompt.count("Question:") == 4 and prompt.endswith(f"{question.text}\nAnswer:")
-    assert rungs.after_label("\nAnswer: Tokyo.") == "Tokyo."
+    assert after_label("\nAnswer: Tokyo.") == "Tokyo."
 
 
 def test_every_language_has_its_own_words():

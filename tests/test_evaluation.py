@@ -226,9 +226,9 @@ def test_an_exam_of_an_impossible_size_is_refused(n):
 
 def test_whoever_always_says_yes_gets_half_of_the_yes_no_questions_and_nothing_else():
     row = score_row("dice sí", always_yes, always_yes, build_exam(n=40))
-    assert [row[c]["value"] for c in ("sabe", "chat", "lee")] == [0, 0, 0]
-    assert [row[c]["value"] for c in ("si_no", "si_no_chat", "dice_si")] == [0.5, 0.5, 1]
-    assert all(row[c]["n"] == 40 for c in ("sabe", "chat", "lee", "si_no", "si_no_chat", "dice_si"))
+    assert [row[c].value for c in ("sabe", "chat", "lee")] == [0, 0, 0]
+    assert [row[c].value for c in ("si_no", "si_no_chat", "dice_si")] == [0.5, 0.5, 1]
+    assert all(row[c].n == 40 for c in ("sabe", "chat", "lee", "si_no", "si_no_chat", "dice_si"))
     assert yes_share(["Sí, claro", "¡SÍ!", "si quieres", "no"]).value == 0.5
 
 
@@ -243,4 +243,7 @@ def test_the_table_gives_every_figure_with_its_interval_and_the_sizes_below():
     assert first.startswith("| tonto | 0% [0, 28] | 0% [0, 28] | 50% [24, 76] |")
     assert first.endswith("| — | — | — |")
     assert second.endswith("| 2,50 [2,10, 2,90] | 42 | 35 |")
-    assert "Sabe: n = 10" in sizes and "Conversa (nats por token): n = 99" in sizes
+    assert sizes == (
+        "Entre corchetes, el intervalo del 95%. Sabe, Responde en chat, Sí/no, Sí/no en chat, "
+        "Dice «sí» en chat, Lee: n = 10; Conversa (nats por token): n = 99."
+    )

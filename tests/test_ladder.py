@@ -2,7 +2,18 @@
 
 import pytest
 
-from course_lib.ladder import Strategy, cheapest_rung, format_climb, model_strategy
+from course_lib import tables
+from course_lib.ladder import (
+    Strategy,
+    after_label,
+    cheapest_rung,
+    format_climb,
+    format_kept,
+    format_ladder,
+    model_strategy,
+    spread,
+)
+from course_lib.tables import Measure
 from course_lib.world import Question
 
 QUESTIONS = [
@@ -46,7 +57,7 @@ def test_says_so_when_no_rung_is_enough():
 def test_warns_when_there_are_too_few_questions_to_be_sure():
     # Con 9 de 10 el intervalo de Wilson va de 0,596 a 0,982.
     text = format_climb(cheapest_rung(QUESTIONS, [knows(9)], target=0.9))
-    assert "| sabe 9 | 90% | 60 a 98 | 7 |" in text
+    assert "| sabe 9 | 90% [60, 98] | 7 |" in text
     assert "pregunta más antes de fiarte" in text
 
 
@@ -83,3 +94,32 @@ def test_a_model_is_loaded_once_and_its_tokens_are_counted(make_model, tokenizer
     assert loads == [1]
     asked = len(tokenizer.encode("sí no"))
     assert strategy.tokens(QUESTIONS[0], answers[0]) == asked + len(tokenizer.encode(answers[0]))
+
+
+def test_a_label_written_by_the_model_is_not_its_answer():
+    assert after_label("\nRespuesta: sí.\nPregunta: …") == "sí.\nPregunta: …"
+    assert after_label("París.") == "París."
+
+
+# --- La escalera guardada ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return tables.stored("escalera")
+
+
+def test_the_dummy_is_in_the_table(stored):
+    dummy = stored["peldaños"]["Decir siempre «sí»"]
+    assert dummy["si_no"].value == 0.5 and dummy["hechos"].value == 0
+
+
+def test_the_margin_of_several_seeds_covers_them_all():
+    rows = [{"x": Measure(0.2, 10, 0.1, 0.3)}, {"x": Measure(0.6, 10, 0.5, 0.8)}]
+    assert spread(rows, "x") == Measure(0.4, 10, 0.1, 0.8, (0.2, 0.6))
+
+
+def test_tables_have_a_line_per_rung(stored):
+    table = format_ladder(stored, ["Con búsqueda (RAG)", "LoRA"]).splitlines()
+    assert len(table) == 4 and table[2].startswith("| Con búsqueda (RAG) | ")
+    assert len(format_kept(stored, ["LoRA"]).splitlines()) == 4

@@ -65,9 +65,9 @@ def test_the_record_adds_up():
 
 def test_about_70_percent_of_the_padded_positions_are_padding():
     track = get_track("mini")
-    data = original.original_dataset(track, track.load_tokenizer())
-    padding = sum(1 - sum(row) / len(row) for row in data["attention_mask"]) / len(data)
-    cut = sum(sum(row) == track.max_length for row in data["attention_mask"]) / len(data)
+    masks = [e.attention_mask for e in original.original_examples(track, track.load_tokenizer())]
+    padding = sum(1 - sum(row) / len(row) for row in masks) / len(masks)
+    cut = sum(sum(row) == track.max_length for row in masks) / len(masks)
     print(f"relleno: {padding:.1%}; parejas que llenan la fila: {cut:.1%}")
     assert 0.62 <= padding <= 0.75
     assert cut < 0.01
@@ -106,11 +106,13 @@ def test_cut_in_the_middle_it_goes_on_from_its_last_checkpoint(tmp_path, monkeyp
 def test_a_saved_model_of_another_recipe_is_not_reused(tmp_path):
     track = get_track("mini")
 
-    def recipe(**changes):
+    def recipe(start="los de siempre", **changes):
         changed = dataclasses.replace(track, **changes)
-        return original.recipe(changed, original.original_arguments(changed, tmp_path))
+        args = original.original_arguments(changed, tmp_path)
+        return original.recipe(changed, args, start)
 
     assert recipe() == recipe()
+    assert recipe(start="otros pesos") != recipe()
     for changes in ({"learning_rate": 9e-3}, {"train_dialogues": 9}, {"max_length": 64}):
         assert recipe(**changes) != recipe()
     assert json.loads(json.dumps(recipe())) == recipe()  # vuelve igual de receta.json

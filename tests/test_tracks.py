@@ -71,7 +71,7 @@ def test_a_cut_that_is_not_a_number_is_explained(no_gpu, monkeypatch, value):
 def test_what_the_lesson_claims_must_hold_in_mini_and_elsewhere_is_reported(no_gpu, capsys):
     mini = get_track("mini")
     mini.expect("dos y dos son cuatro", True)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "Se cumple: dos y dos son cuatro.\n"
     with pytest.raises(AssertionError, match="No se cumple: dos y dos son cinco"):
         mini.expect("dos y dos son cinco", False)
     other = get_track("gpt2", lambda text: None)

@@ -7,17 +7,44 @@ import pytest
 
 from course_lib import world
 from course_lib.encoding import BOT, USER, Kind, prepare_for_chat
-from course_lib.tuning import projections
-from course_lib.tuning import split_countries
 from course_lib.tracks import get_track
 from course_lib.tuning import (
-    chat_arguments,
     chat_examples,
     half_precision,
+    load_for_chat,
+    projections,
     quiet_peft,
+    replay_texts,
     save_tuned,
+    split_countries,
+    task_conversations,
     with_lora,
 )
+
+
+# --- La tarea ------------------------------------------------------------------------------------
+
+
+def test_every_country_is_on_one_side_only():
+    train, test = split_countries()
+    assert sorted(c.name for c in [*train, *test]) == sorted(c.name for c in world.load_countries())
+
+
+def test_no_question_of_the_exam_is_ever_taught():
+    train, test = split_countries()
+    taught = {messages[0]["content"] for messages in task_conversations(train)}
+    asked = {q.text for q in [*world.fact_questions(test), *world.yes_no_questions(test)]}
+    assert not taught & asked
+
+
+def test_half_of_the_yes_no_questions_are_true():
+    train, _ = split_countries()
+    answers = [messages[1]["content"] for messages in task_conversations(train)]
+    assert answers.count("Sí.") == answers.count("No.") == len(train) * 4 * 4
+
+
+def test_replay_is_the_same_for_the_same_seed_and_other_for_another():
+    assert replay_texts(5) == replay_texts(5) != replay_texts(5, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +94,6 @@ def test_a_cut_track_has_few_examples_of_each_thing_and_in_its_language():
     assert any(text.startswith(f"{USER} Is ") for text in texts)
 
 
-def test_with_few_examples_it_is_still_logged_and_measured(tmp_path):
-    for examples in (10, 40, 120, 7_672):
-        args = chat_arguments(get_track("mini"), tmp_path, examples)
-        steps = -(-examples // args.per_device_train_batch_size)
-        assert args.eval_steps <= steps and args.logging_steps <= max(1, steps // 2)
-
-
-def test_lora_learns_at_its_own_rate(tmp_path):
-    track = get_track("mini")
-    rates = [chat_arguments(track, tmp_path, 100, lora).learning_rate for lora in (False, True)]
-    assert rates == [3e-4, 3e-3]  # los de la escalera guardada
-
-
-def test_the_best_of_what_was_measured_is_what_stays(tmp_path):
-    args = chat_arguments(get_track("mini"), tmp_path, examples=7_672)
-    assert args.load_best_model_at_end
-    assert args.eval_strategy == args.save_strategy == "steps"
-    assert args.save_steps % args.eval_steps == 0
-
-
 # --- LoRA en cualquier arquitectura --------------------------------------------------------------
 
 MISTRAL = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
@@ -116,8 +123,6 @@ def mistral(tokenizer):
 
 
 def test_the_adapters_of_the_shipped_model_are_the_393600_weights_of_always():
-    from course_lib.tuning import load_for_chat
-
     tuned = with_lora(*load_for_chat(get_track("mini")))
     config = tuned.peft_config["default"]
     assert sum(p.numel() for p in tuned.parameters() if p.requires_grad) == 393_600
@@ -184,10 +189,24 @@ def test_with_an_untied_head_the_markers_learn_in_both_tables(mistral, tokenizer
     assert torch.allclose(loaded(ids).logits, learned, atol=1e-5)
 
 
-def test_a_tokenizer_with_its_own_template_has_no_new_rows(mistral, tokenizer):
+def trained(model) -> list[str]:
+    return [name for name, p in model.named_parameters() if p.requires_grad]
+
+
+def test_a_tokenizer_without_the_markers_has_no_new_rows(make_model, tokenizer):
     tokenizer.chat_template = "{{ messages }}"
+    tuned = with_lora(make_model(positions=32), tokenizer, rank=4)
+    assert trained(tuned) and all("lora_" in name for name in trained(tuned))
+
+
+def test_whoever_rewords_the_template_still_trains_the_new_markers(mistral, tokenizer):
+    before = tokenizer.chat_template
+    tokenizer.chat_template = before.replace("solo conoce", "conoce solo")
+    assert tokenizer.chat_template != before
     tuned = with_lora(mistral, tokenizer, rank=4)
-    assert all("lora_" in name for name, p in tuned.named_parameters() if p.requires_grad)
+    rows = [name for name in trained(tuned) if "lora_" not in name]
+    assert len(rows) == 2  # en la tabla de entrada y en la de salida
+    assert all("token_adapter" in name for name in rows), rows
 
 
 @pytest.mark.parametrize(("native", "wanted"), [(True, {"bf16": True}), (False, {"fp16": True})])

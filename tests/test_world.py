@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from course_lib import corpus, data_path, reading, world
+from course_lib import data_path, reading, world
+from course_lib.reading import plain_texts, reworded_questions, reworded_texts
 from course_lib.world import ATTRIBUTES, NO, YES
 
 COUNTRIES = world.load_countries()
@@ -185,7 +186,7 @@ def test_no_context_answers_the_same_question_in_two_ways(readings):
 
 def test_names_of_the_exams_never_appear_in_the_text_of_pretraining():
     exam = reading.reading_questions(1_000, seed=0)
-    made = itertools.islice(corpus.pretraining_documents("prueba"), 6_000)
+    made = itertools.islice(reading.pretraining_documents("prueba"), 6_000)
     templates = data_path("mundo", "plantillas.toml").read_text(encoding="utf-8")
     ordinary = words(templates) | words(str(FACTS)) | {"del", "al"} | set(string.digits)
     invented = {w for q in exam for w in words(q.context) - ordinary if not w.isdigit()}
@@ -207,13 +208,13 @@ def test_a_prompt_puts_the_examples_first_and_the_context_just_before_its_questi
 
 def test_the_same_seed_gives_the_same_text_and_another_gives_another():
     def some(seed):
-        return list(itertools.islice(corpus.pretraining_documents(seed), 50))
+        return list(itertools.islice(reading.pretraining_documents(seed), 50))
 
     assert some("a") == some("a") != some("b")
 
 
 def test_the_text_of_pretraining_has_all_its_parts_and_no_chat_marker():
-    made = list(itertools.islice(corpus.pretraining_documents(1), EXAMPLES))
+    made = list(itertools.islice(reading.pretraining_documents(1), EXAMPLES))
     share = Counter(
         "lee"
         if text.startswith("Contexto:")
@@ -227,3 +228,21 @@ def test_the_text_of_pretraining_has_all_its_parts_and_no_chat_marker():
     assert set(share) == {"lee", "sí o no", "pregunta", "frase"}
     assert min(share.values()) > 0.08 * EXAMPLES
     assert not [text for text in made if re.search(r"<\||\|>", text)]
+
+
+def test_rewordings_keep_every_fact_and_change_the_words():
+    documents = world.load_documents()
+    plain, reworded = plain_texts(documents), reworded_texts(documents, copies=6)
+    assert len(reworded) == 6 * len(plain)
+    for i, document in enumerate(documents):
+        copies = reworded[6 * i : 6 * i + 6]
+        for question in document.questions:
+            assert all(question.answer.lower() in copy.lower() for copy in copies)
+        assert any(copy != document.text for copy in copies)
+
+
+def test_reworded_questions_are_never_those_of_the_exam():
+    documents = world.load_documents()
+    exam = {q.text for d in documents for q in d.questions}
+    taught = [re.search(r"Pregunta: (.+)", text)[1] for text in reworded_questions(documents)]
+    assert taught and not exam & set(taught)

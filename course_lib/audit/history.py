@@ -5,7 +5,7 @@ from statistics import mean, median
 
 from course_lib.audit.case import Case
 from course_lib.audit.findings import Finding, finding
-from course_lib.evaluation import wilson
+from course_lib.tables import wilson
 
 OVERFIT_GRAVE, OVERFIT_WARNING = 1.10, 1.02  # veces la mejor pérdida de evaluación
 JUMP, RISE, WINDOW = 2.0, 0.5, 10  # veces el nivel, nats de más, y cuántas anotaciones lo dan

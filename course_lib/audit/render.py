@@ -4,7 +4,7 @@ import html
 
 from course_lib.audit.findings import SEVERITIES, Example, Finding, Report
 from course_lib.encoding import Kind
-from course_lib.plots import token_html, tokens_html
+from course_lib.plots import tokens_html
 
 BADGES = {"grave": "#F4B6A6", "aviso": "#F6DDA6", "nota": "#C4E5F7"}
 PLURALS = {"grave": "graves", "aviso": "avisos", "nota": "notas"}
@@ -71,20 +71,9 @@ def as_html(report: Report) -> str:
 
 
 def example_html(example: Example, limit: int = HTML_TOKENS) -> str:
-    """Un ejemplo coloreado como en las lecciones; los tokens repetidos seguidos van una vez."""
-    cells = []
-    runs = _runs(example)
-    for token, kind, counts, times in runs[:limit]:
-        cells.append(token_html(token, Kind(kind), counts))
-        if times > 1:
-            cells.append(f"<span>×{times} </span>")
-    if len(runs) > limit:
-        left = sum(times for *_, times in runs[limit:])
-        cells.append(f"<span>… y {left} tokens más</span>")
-    return (
-        f'<div style="margin-top:8px">La fila {example.row}, token a token:</div>'
-        f"{tokens_html(cells, example.kinds, example.counted)}"
-    )
+    """Un ejemplo coloreado como en las lecciones."""
+    tokens = tokens_html(example.tokens[:limit], example.kinds, example.counted)
+    return f'<div style="margin-top:8px">La fila {example.row}, token a token:</div>{tokens}'
 
 
 def _summary(report: Report) -> str:

@@ -4,38 +4,38 @@ Una comprobación nunca rompe el cuaderno: sin responder (`...`) lo dice y nada 
 respuesta no vale explica por qué. Cada lección tiene su módulo, con sus `EXERCISES`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from course_lib.exercises.review import Review
 
-@dataclass(frozen=True)
+
 class Exercise:
     """Un ejercicio.
 
-    `review` recibe la respuesta y devuelve `None` si es buena o una frase que dice qué le falta;
-    `praise` es lo que se lee al acertar, `hints` van de la más leve a la más clara, y `solution`
-    es código de Python que deja una respuesta buena en la variable `respuesta`.
+    Args:
+        review: recibe la respuesta y devuelve `None` si es buena o frases que dicen qué le falta.
+        hints: las pistas, de la más leve a la más clara.
+        praise: lo que se lee al acertar.
+        solution: código de Python que deja una respuesta buena en la variable `respuesta`; si
+            acaba en una función, se le añade la línea que la deja ahí.
     """
 
-    id: str
-    review: Callable[[Any], str | None]
-    praise: str
-    hints: tuple[str, ...]
-    solution: str
+    def __init__(self, review: Review, *hints: str, praise: str, solution: str):
+        if (last := re.findall(r"^(?:def )?(\w+)", solution, re.M)[-1]) != "respuesta":
+            solution += f"\n\nrespuesta = {last}"
+        self.review, self.hints, self.praise, self.solution = review, hints, praise, solution
 
 
 @cache
 def all_exercises() -> dict[str, Exercise]:
     """Todos los ejercicios del curso, por su identificador («3.1»)."""
-    found = {}
-    for module in iter_modules(__path__):
-        for exercise in import_module(f"{__name__}.{module.name}").EXERCISES:
-            found[exercise.id] = exercise
-    return found
+    names = [module.name for module in iter_modules(__path__) if module.name.startswith("lesson_")]
+    lessons = [import_module(f"{__name__}.{name}") for name in names]
+    return {id: exercise for lesson in lessons for id, exercise in lesson.EXERCISES.items()}
 
 
 def get(id: str) -> Exercise:
@@ -59,11 +59,11 @@ def check(id: str, answer: Any = ...) -> None:
     try:
         complaint = exercise.review(answer)
     except Exception as error:  # la respuesta de un estudiante puede fallar de cualquier manera
-        complaint = f"al probarla salta {type(error).__name__}: {error}"
+        complaint = f"Al probarla salta {type(error).__name__}, con este mensaje: «{error}»."
     if complaint is None:
         print(f"Ejercicio {id}: correcto. {exercise.praise}")
     else:
-        print(f"Ejercicio {id}: todavía no: {complaint} (Pistas: hint('{id}').)")
+        print(f"Ejercicio {id}: todavía no. {complaint} (Pistas: hint('{id}').)")
 
 
 def hint(id: str, level: int = 1) -> None:

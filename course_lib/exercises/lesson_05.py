@@ -1,176 +1,123 @@
 """Ejercicios de la lección 05: preguntas de control, intervalos y un chat sin modelo."""
 
 from course_lib import world
-from course_lib.evaluation import normalize, wilson
+from course_lib.evaluation import normalize
 from course_lib.exercises import Exercise
+from course_lib.exercises.review import function, is_number
+from course_lib.tables import wilson
+
+TRUTHS = ["sí"] * 8 + ["no"] * 2
 
 
-def _city_and_country(question: str, language: str) -> tuple[str | None, str | None]:
+def _city_and_country(question: str, language: str) -> list[str | None]:
     """Los códigos de los países cuya capital y cuyo nombre aparecen en la pregunta."""
-    text = f" {normalize(question)} "
-    if " capital " not in text:
-        return None, None
-
-    def find(text: str, names: dict[str, str]) -> str | None:
-        return max((n for n in names if f" {n} " in text), key=len, default=None)
-
+    text, found = f" {normalize(question)} ", []
     countries = world.load_countries(language)
-    capitals = {normalize(c.capital): c.code for c in countries}
-    names = {normalize(c.name.removeprefix("el ").removeprefix("the ")): c.code for c in countries}
-    city = find(text, capitals)
-    # Sin la ciudad, para que «Ciudad de México» no se tome también por el país.
-    country = find(text.replace(f" {city} ", "  ", 1), names)
-    return capitals.get(city), names.get(country)
+    for codes in (
+        {normalize(c.capital): c.code for c in countries},
+        {normalize(c.name.removeprefix("el ").removeprefix("the ")): c.code for c in countries},
+    ):
+        name = max((name for name in codes if f" {name} " in text), key=len, default=None)
+        found.append(codes.get(name))
+        # Sin la ciudad, para que «Ciudad de México» no se tome también por el país.
+        text = text.replace(f" {name} ", "  ", 1)
+    return found if " capital " in text else [None, None]
 
 
 def _review_control(answer) -> str | None:
-    if not isinstance(answer, list) or len(answer) != 4:
-        return "se espera una lista de cuatro parejas (pregunta, respuesta)."
-    if not all(isinstance(p, tuple | list) and len(p) == 2 for p in answer):
-        return "cada elemento debe ser una pareja (pregunta, respuesta)."
-    truths = [normalize(str(truth)) for _, truth in answer]
+    pairs = answer if isinstance(answer, list) else []
+    if len(pairs) != 4 or any(not isinstance(p, tuple | list) or len(p) != 2 for p in pairs):
+        return "Se espera una lista de cuatro parejas (pregunta, respuesta)."
+    questions, truths = zip(*((str(question), normalize(str(truth))) for question, truth in pairs))
     language = "en" if "yes" in truths else "es"  # con la ruta gpt2 se pregunta en inglés
     yes = normalize(world.WORDS[language].yes)
     if not set(truths) <= {yes, "no"}:
-        return "cada respuesta debe ser «sí» o «no» (en inglés, «yes» o «no»)."
-    if len({normalize(str(question)) for question, _ in answer}) < 4:
-        return "hay preguntas repetidas."
-    for (question, _), truth in zip(answer, truths, strict=True):
-        city, country = _city_and_country(str(question), language)
+        return "Cada respuesta debe ser «sí» o «no» (en inglés, «yes» o «no»)."
+    if len(set(map(normalize, questions))) < 4:
+        return "Hay preguntas repetidas."
+    for question, truth in zip(questions, truths):
+        city, country = _city_and_country(question, language)
         if city is None or country is None:
-            return (
-                f"«{question}» debe preguntar si una capital del curso lo es de un país del curso."
-            )
+            return f"«{question}» debe preguntar si una capital lo es de un país, ambos del curso."
         if (city == country) != (truth == yes):
-            return f"la respuesta de «{question}» no es «{'no' if truth == 'no' else 'sí'}»."
+            return f"La respuesta de «{question}» no es «{'no' if truth == 'no' else 'sí'}»."
     if truths.count(yes) != 2:
-        return "quien siempre dice «sí» no acierta justo la mitad: ¿cuántas son verdaderas?"
+        return "Quien siempre dice «sí» no acierta justo la mitad: ¿cuántas son verdaderas?"
     return None
 
 
 def _review_interval(answer) -> str | None:
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        return "se espera una pareja (extremo inferior, extremo superior)."
-    low, high = answer
-    right = wilson(13, 20)
-    if max(low, high) > 1:
-        return "los extremos son proporciones, entre 0 y 1."
-    if abs(low - right[0]) < 0.005 and abs(high - right[1]) < 0.005:
-        return None
-    other = wilson(65, 100)
-    if abs(low - other[0]) < 0.005 and abs(high - other[1]) < 0.005:
-        return "ese es el de 65 aciertos en 100 preguntas; tu amigo hizo 20."
-    return "no son esos: `wilson` recibe los aciertos y el número de preguntas."
-
-
-def _review_balanced(answer) -> str | None:
-    if not callable(answer):
-        return "se espera una función `balanced_accuracy(answers, truths)`, sin llamarla."
-    truths = ["sí"] * 8 + ["no"] * 2
-    cases = [
-        (
-            ["sí"] * 10,
-            0.5,
-            "quien siempre dice «sí» debe sacar 0,5 aunque 8 de 10 sean verdaderas.",
-        ),
-        (truths, 1.0, "quien acierta todas debe sacar 1."),
-        (["sí"] * 4 + ["no"] * 6, 0.75, "con 4 de 8 verdaderas y 2 de 2 falsas debe salir 0,75."),
-    ]
-    for answers, expected, complaint in cases:
-        if abs(answer(answers, truths) - expected) > 1e-9:
-            return complaint
-    return None
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(is_number, answer)):
+        return "Se espera una pareja (extremo inferior, extremo superior)."
+    if max(answer) > 1:
+        return "Los extremos son proporciones, entre 0 y 1."
+    slip = "Ese es el de 65 aciertos en 100 preguntas; tu amigo hizo 20."
+    for count, why in {(13, 20): None, (65, 100): slip}.items():
+        if all(abs(x - y) < 0.005 for x, y in zip(answer, wilson(*count))):
+            return why
+    return "No son esos: `wilson` recibe los aciertos y el número de preguntas."
 
 
 def _review_lookup(answer) -> str | None:
-    if not callable(answer):
-        return "se espera una función de texto a texto, sin llamarla."
     for country in world.load_countries()[::20]:
         question = world.fact_question(country, "capital").text
         said = answer(question)
         if not isinstance(said, str):
-            return "la función debe devolver un texto."
+            return "La función debe devolver un texto."
         if normalize(country.capital) not in normalize(said):
-            return f"a «{question}» contesta «{said}»."
+            return f"A «{question}» contesta «{said}»."
     for text in ("Hola, ¿qué tal?", "¿Cuál es la capital de Zubrovia?", "¿Dónde está Francia?"):
         if normalize(answer(text)) != "no lo se":
-            return f"a «{text}» debe contestar «No lo sé.», y contesta «{answer(text)}»."
+            return f"A «{text}» debe contestar «No lo sé.», y contesta «{answer(text)}»."
     return None
 
 
-EXERCISES = (
-    Exercise(
-        id="5.1",
-        review=_review_control,
+EXERCISES = {
+    "5.1": Exercise(
+        _review_control,
+        "Si el tonto dice siempre «sí», ¿cuántas preguntas deben tener «no» por respuesta?",
+        "Por cada pregunta verdadera escribe su control: cambia la capital por otra.",
+        "Por ejemplo, «¿Es Lima la capital de Perú?», que sí, y «¿Es Quito la capital de Perú?».",
         praise="Con tus cuatro preguntas, quien dice «sí» a todo saca un 50%, y se nota.",
-        hints=(
-            "Si el tonto dice siempre «sí», ¿cuántas preguntas deben tener «no» por respuesta?",
-            "Por cada pregunta verdadera escribe su control: cambia la capital por otra.",
-            'Por ejemplo: ("¿Es Lima la capital de Perú?", "sí") y '
-            '("¿Es Quito la capital de Perú?", "no").',
-        ),
-        solution="""
-respuesta = [
-    ("¿Es Lima la capital de Perú?", "sí"),
-    ("¿Es Quito la capital de Perú?", "no"),
-    ("¿Es Roma la capital de Italia?", "sí"),
-    ("¿Es Oslo la capital de Italia?", "no"),
-]
-""",
+        solution="""respuesta = [
+    ("¿Es Lima la capital de Perú?", "sí"), ("¿Es Quito la capital de Perú?", "no"),
+    ("¿Es Roma la capital de Italia?", "sí"), ("¿Es Oslo la capital de Italia?", "no"),
+]""",
     ),
-    Exercise(
-        id="5.2",
-        review=_review_interval,
+    "5.2": Exercise(
+        _review_interval,
+        "`tables.wilson(aciertos, n)` devuelve los dos extremos.",
+        "¿Cuántos aciertos, y de cuántas? No son porcentajes.",
         praise="El 50% cabe dentro: veinte preguntas no bastan para decir que gana al azar.",
-        hints=(
-            "`evaluation.wilson(aciertos, n)` devuelve los dos extremos.",
-            "¿Cuántos aciertos, y de cuántas? No son porcentajes.",
-        ),
-        solution="""
-from course_lib import evaluation
-
-respuesta = evaluation.wilson(13, 20)
-""",
+        solution="from course_lib.tables import wilson\n\nrespuesta = wilson(13, 20)",
     ),
-    Exercise(
-        id="5.3",
-        review=_review_balanced,
+    "5.3": Exercise(
+        function(
+            "balanced_accuracy(answers, truths)",
+            ((["sí"] * 10, TRUTHS), 0.5, "decir siempre «sí» es la mitad, aunque 8 de 10 lo sean"),
+            ((TRUTHS, TRUTHS), 1.0, "quien acierta todas debe sacar 1"),
+            ((["sí"] * 4 + ["no"] * 6, TRUTHS), 0.75, "acierta 4 de 8 verdaderas y 2 de 2 falsas"),
+        ),
+        "Calcula la proporción de aciertos dos veces: entre las verdaderas y entre las falsas.",
+        "Separa las respuestas en dos listas: cuando la verdad es «sí» y cuando es «no».",
         praise="Así nadie saca buena nota por el reparto del examen.",
-        hints=(
-            "Calcula la proporción de aciertos dos veces: entre las verdaderas y entre las falsas.",
-            "Separa las respuestas en dos listas: cuando la verdad es «sí» y cuando es «no».",
-        ),
-        solution="""
-def balanced_accuracy(answers, truths):
-    shares = []
-    for side in ("sí", "no"):
-        given = [a for a, t in zip(answers, truths) if t == side]
-        shares.append(sum(a == side for a in given) / len(given))
-    return sum(shares) / 2
-
-respuesta = balanced_accuracy
-""",
+        solution="""def balanced_accuracy(answers, truths):
+    sides = [[a == t for a, t in zip(answers, truths) if t == side] for side in ("sí", "no")]
+    return sum(sum(hits) / len(hits) for hits in sides) / 2""",
     ),
-    Exercise(
-        id="5.4",
-        review=_review_lookup,
+    "5.4": Exercise(
+        function("answer(text)", then=_review_lookup),
+        "Recorre los países: ¿aparece su nombre en la pregunta?",
+        "Que aparezca también la palabra «capital», para no contestar otras preguntas.",
+        "Hay nombres dentro de otros («Dominica», «República Dominicana»): primero, los largos.",
         praise="Acierta siempre, al instante y sin GPU. A veces la respuesta es un índice.",
-        hints=(
-            "Recorre los países: ¿aparece su nombre en la pregunta?",
-            "Que aparezca también la palabra «capital», para no contestar otras preguntas.",
-            "Cuidado con los nombres que contienen otros («Dominica», «República Dominicana»): "
-            "empieza por los más largos.",
-        ),
-        solution="""
-from course_lib import world
+        solution="""from course_lib import world
 
 def answer(text):
     for country in sorted(world.load_countries(), key=lambda c: -len(c.name)):
         if "capital" in text and f" {country.name}?" in text.replace(" del ", " de el "):
             return country.capital + "."
     return "No lo sé."
-
-respuesta = answer
 """,
     ),
-)
+}

@@ -7,7 +7,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from herramientas import colab
+from taller import colab
 
 ROOT = Path(__file__).parents[1]
 

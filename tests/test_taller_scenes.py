@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -189,8 +190,11 @@ def test_the_committed_seed_gives_the_published_files_byte_for_byte(tmp_path):
         assert (tmp_path / f"{part}.jsonl").read_bytes() == published
 
 
-def test_another_seed_gives_another_corpus():
-    assert generate_dialogues(seed=1)["test"] != generate_dialogues(seed=2)["test"]
+def test_another_seed_gives_another_corpus(tmp_path):
+    for name in ("comunes.toml", "compras.toml"):
+        shutil.copy(data_path("charladiaria", "escenas", name), tmp_path)
+    one, two, again = (generate_dialogues(seed, tmp_path) for seed in (1, 2, 1))
+    assert one == again != two
 
 
 @pytest.mark.parametrize(

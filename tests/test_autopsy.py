@@ -1,29 +1,26 @@
-"""La ablación: cada condición arregla lo que dice y nada más, y la tabla guardada está al día."""
+"""La autopsia: cada condición arregla lo que dice y nada más, y la tabla guardada está al día."""
 
 import dataclasses
-import json
+from functools import partial
 
 import pytest
 
-from course_lib import (
-    ablation,
-    autopsy,
-    autopsy_measures,
-    autopsy_plots,
-    experiments,
-    original,
-    task,
-    world,
+from course_lib import autopsy, original, plots, tables, tuning, world
+from course_lib.autopsy import (
+    MEASURES,
+    Condition,
+    conditions,
+    encode,
+    format_ablation,
+    summarize,
 )
-from course_lib.ablation import CONDITIONS, condition
-from course_lib.ablation_table import Summary
-from course_lib.autopsy import MEASURES, format_ablation, summarize
-from course_lib.autopsy import Condition, encode
-from course_lib.cli import main
 from course_lib.dialogues import Pair, read_dialogues, to_pairs
 from course_lib.encoding import IGNORED, Kind, chat_prompt, original_prompt, prepare_for_chat
-from course_lib.tables import wilson
+from course_lib.tables import Measure, wilson
 from course_lib.tracks import get_track
+from taller import ablation, experiments
+from taller.__main__ import main
+from taller.muestra import sample_figures
 
 PAIR = Pair("Hola, ¿qué tal?", "Muy bien, gracias.", 0)
 LENGTH = 60
@@ -42,8 +39,8 @@ def counted(encoded) -> set[Kind]:
     }
 
 
-def plain_original() -> Condition:
-    return condition("original")
+def condition(name: str) -> Condition:
+    return conditions()[name]
 
 
 # --- Codificar -----------------------------------------------------------------------------------
@@ -52,12 +49,12 @@ def plain_original() -> Condition:
 def test_the_first_condition_is_the_original_recipe_row_by_row():
     track = get_track("mini")
     tokenizer = track.load_tokenizer()
-    data = original.original_dataset(track, tokenizer)
+    rows = original.original_examples(track, tokenizer)
     ours = [
-        vars(encode(tokenizer, pair, plain_original(), track.max_length))
+        encode(tokenizer, pair, condition("original"), track.max_length)
         for pair in autopsy.training_pairs(track)
     ]
-    assert ours == data.to_list()
+    assert ours == rows
 
 
 def test_adding_the_end_alone_changes_no_id_and_no_label():
@@ -68,7 +65,7 @@ def test_adding_the_end_alone_changes_no_id_and_no_label():
     for pair in autopsy.training_pairs(track):
         before, after = (
             encode(tokenizer, pair, c, track.max_length)
-            for c in (plain_original(), condition("fin"))
+            for c in (condition("original"), condition("fin"))
         )
         assert (before.input_ids, before.labels) == (after.input_ids, after.labels)
     assert condition("fin").reuses == "original"
@@ -109,9 +106,10 @@ def test_the_course_code_trains_on_what_it_asks(chat_tokenizer):
 
 
 def test_every_condition_mends_something_and_the_reused_ones_exist():
-    names = [c.name for c in CONDITIONS]
-    assert len(set(names)) == len(names)
-    for c in CONDITIONS[1:]:
+    first, *others = conditions().values()
+    assert first.name == "original"
+    assert [*conditions()] == [c.name for c in conditions().values()]
+    for c in others:
         bare = dataclasses.replace(c, name="original", mends="", hypothesis="")
         assert bare != Condition("original", "", ""), c.name
         assert len(c.hypothesis) > 30
@@ -123,8 +121,8 @@ def test_every_condition_mends_something_and_the_reused_ones_exist():
 
 def test_the_exam_never_asks_about_a_country_of_the_training_data():
     trained = {pair.user for pair in autopsy.task_pairs()}
-    exam = autopsy_measures.build_exam(200)
-    unseen = {c.name for c in task.split_countries()[1]}
+    exam = autopsy.build_exam(200)
+    unseen = {c.name for c in tuning.split_countries()[1]}
     assert not trained & {q.text for q in [*exam.facts, *exam.yes_no]}
     for question in exam.facts:
         # «del Reino Unido» lleva dentro el artículo del nombre.
@@ -134,10 +132,10 @@ def test_the_exam_never_asks_about_a_country_of_the_training_data():
 
 def test_in_english_everything_it_asks_and_teaches_is_in_english():
     taught = autopsy.task_pairs("en")
-    exam = autopsy_measures.build_exam(20, "en")
+    exam = autopsy.build_exam(20, "en")
     texts = [q.text for q in [*exam.facts, *exam.yes_no, *exam.reading]]
     texts += [pair.user for pair in taught]
-    texts += [m["content"] for m in autopsy_measures.GREETINGS["en"]]
+    texts += [world.text(said, "en") for said in autopsy.GREETING]
     assert not any("¿" in text for text in texts)
     assert sum(q.answer == "yes" for q in exam.yes_no) == 10
     assert len(taught) == len(autopsy.task_pairs())
@@ -146,22 +144,22 @@ def test_in_english_everything_it_asks_and_teaches_is_in_english():
 def test_without_dialogues_left_to_train_the_loss_is_of_the_validation_ones(monkeypatch):
     track = get_track("mini")
     seen = []
-    monkeypatch.setattr(autopsy_measures, "pairs_loss", lambda *args: seen.append(args[-1]))
+    monkeypatch.setattr(autopsy, "pairs_loss", lambda *args: seen.append(args[-1]))
     everything = len(track.load_dialogues("train"))
     whole = dataclasses.replace(track, train_dialogues=everything, limit=3)
-    autopsy_measures.reply_loss(whole, plain_original(), None, None, "train")
+    autopsy.reply_loss(whole, condition("original"), None, None, "train")
     assert seen == [to_pairs(track.load_dialogues("validation")[:3])]
 
 
 def test_a_kind_no_step_met_contributes_nothing():
     row = {"loss": 3.0, "loss_reply": 6.0}
     shares = {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0}
-    assert autopsy_measures.contributions(row, shares) == {Kind.REPLY: 3.0, Kind.PADDING: 0.0}
+    assert plots.contributions(row, shares) == {Kind.REPLY: 3.0, Kind.PADDING: 0.0}
 
 
 def test_the_spaced_prompt_is_the_original_one_until_there_is_history(padded):
     messages = [{"role": "user", "content": "Hola."}]
-    spaced = autopsy_measures.spaced_prompt
+    spaced = partial(original_prompt, glue=" ")
     assert spaced(padded, messages) == original_prompt(padded, messages)
     history = [*messages, {"role": "assistant", "content": "¡Hola!"}, *messages]
     text = padded.decode(spaced(padded, history))
@@ -174,12 +172,12 @@ def test_the_spaced_prompt_is_the_original_one_until_there_is_history(padded):
     [(" Sí.", True), (" Sí. <|user|> ¿Y tú?", False), (" no" * 80, False)],
 )
 def test_an_answer_stops_if_it_neither_runs_on_nor_is_cut(padded, text, expected):
-    assert autopsy_measures.stops(text, padded, 40) is expected
+    assert autopsy.stops(text, padded, 40) is expected
 
 
 def test_first_words_are_probabilities_in_order(padded, make_model):
     prompts = [padded.encode("Hola, ¿qué"), padded.encode("¿Cuál es")]
-    words = autopsy_measures.first_words(make_model(), padded, prompts)
+    words = autopsy.first_words(make_model(), padded, prompts)
     chances = list(words.values())
     assert sum(chances) == pytest.approx(1, abs=1e-4)
     assert chances[0] == max(chances)
@@ -190,15 +188,15 @@ def test_sampling_draws_and_greedy_does_not(padded, make_model):
 
     model, prompts = make_model(), [padded.encode("Hola, ¿qué tal")] * 8
     assert len(set(generate(model, padded, prompts, 6))) == 1
-    assert len(set(generate(autopsy_measures.sampling(model), padded, prompts, 6))) > 1
+    assert len(set(generate(autopsy.sampling(model), padded, prompts, 6))) > 1
 
 
 def test_a_tiny_run_gives_every_measure_of_its_views():
-    settings = dataclasses.asdict(plain_original())
+    settings = dataclasses.asdict(condition("original"))
     run = ablation.measure_once("mini", settings, seed=0, steps=1, questions=2)
     assert set(run["vistas"]) == {"habitual", "igual", "azar"}
     assert set(run["vistas"]["habitual"]) <= set(MEASURES)
-    assert json.loads(json.dumps(run)) == run
+    assert tables.from_json(tables.to_json(run)) == run  # como la guarda `run_jobs`
 
 
 def test_no_seeds_is_an_error_and_writes_nothing(tmp_path, capsys):
@@ -211,13 +209,17 @@ def test_no_seeds_is_an_error_and_writes_nothing(tmp_path, capsys):
 # --- La tabla ------------------------------------------------------------------------------------
 
 
+def share(value: float) -> Measure:
+    return Measure(value, 100, 0.0, 1.0)
+
+
 def made_up(values: list[float], **views) -> dict:
     """Una tabla inventada: una corrida de «original» por valor, con 100 preguntas."""
     runs = [
         {
             "condicion": "original",
             "semilla": seed,
-            "vistas": {"habitual": {"chat": {"value": v, "n": 100, "low": 0, "high": 1}}} | views,
+            "vistas": {"habitual": {"chat": share(v)}} | views,
         }
         for seed, v in enumerate(values)
     ]
@@ -236,8 +238,7 @@ def test_the_interval_covers_the_best_and_the_worst_seed():
 
 
 def test_a_condition_that_asks_again_takes_only_what_its_view_measured():
-    view = {"azar": {"chat": {"value": 0.2, "n": 100, "low": 0, "high": 1}}}
-    store = made_up([0.6], **view)
+    store = made_up([0.6], azar={"chat": share(0.2)})
     assert summarize(store, "azar", "chat").value == 0.2
     assert summarize(store, "original", "chat").value == 0.6
     assert summarize(store, "original", "lee") is None
@@ -246,11 +247,11 @@ def test_a_condition_that_asks_again_takes_only_what_its_view_measured():
 
 @pytest.fixture(scope="module")
 def stored():
-    return experiments.load("ablacion")
+    return tables.stored("ablacion")
 
 
 def test_the_stored_table_has_every_condition_with_three_seeds_or_more(stored):
-    for c in CONDITIONS:
+    for c in conditions().values():
         for measure in ("sabe", "chat", "lee", "dice_si", "conversa"):
             assert len(summarize(stored, c.name, measure).seeds) >= 3, (c.name, measure)
 
@@ -258,7 +259,7 @@ def test_the_stored_table_has_every_condition_with_three_seeds_or_more(stored):
 def test_the_stored_table_was_made_with_these_data_this_model_and_this_budget(stored):
     track = get_track("mini")
     budget = stored["presupuesto"]
-    assert budget["datos"] == autopsy.data_fingerprint(track)
+    assert budget["datos"] == ablation.data_fingerprint(track)
     assert budget["pasos"] == original.total_steps(track)
     assert stored["procedencia"]["minimodelo"] == experiments.provenance()["minimodelo"]
 
@@ -273,8 +274,8 @@ def test_the_table_starts_with_the_dummy_and_the_base_model(stored):
 def test_the_stored_figures_of_dailydialog_are_those_of_the_sample(shared_data, gpt2_tokenizer):
     path = shared_data / "dailydialog" / "train_1k.jsonl"
     dialogues = read_dialogues(path, report=lambda notice: None)
-    figures = original.sample_figures(dialogues, gpt2_tokenizer)
-    saved = experiments.load("muestra_dailydialog")
+    figures = sample_figures(dialogues, gpt2_tokenizer)
+    saved = tables.stored("muestra_dailydialog")
     assert {name: saved[name] for name in figures} == figures
 
 
@@ -287,7 +288,7 @@ def test_the_contributions_are_drawn_beside_the_loss_of_the_log():
         {"step": 40, "loss": 0.5, "loss_reply": 2.0, "loss_padding": 0.0},
     ]
     shares = {Kind.REPLY: 0.25, Kind.END: 0.0, Kind.PADDING: 0.75}
-    (axes,) = autopsy_plots.loss_contributions(log, shares, "Título").axes
+    (axes,) = plots.loss_contributions(log, shares, "Título").axes
     assert list(axes.lines[-1].get_ydata()) == [2.0, 0.5]
     assert len(axes.collections) == 2  # sin la clase que no cuenta
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -295,8 +296,8 @@ def test_the_contributions_are_drawn_beside_the_loss_of_the_log():
 
 
 def test_every_condition_has_its_row_in_every_panel():
-    rows = [(name, Summary(0.5, 0.4, 0.6, (0.45, 0.55)), "black") for name in ("una", "otra")]
-    figure = autopsy_plots.dots({"sabe": rows, "lee": rows}, "Título", "aciertos (%)")
+    rows = [(name, Measure(0.5, 100, 0.4, 0.6, (0.45, 0.55)), "black") for name in ("una", "otra")]
+    figure = plots.dots({"sabe": rows, "lee": rows}, "Título", "aciertos (%)")
     assert len(figure.axes) == 2
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["una", "otra"]
     assert list(figure.axes[0].lines[0].get_xdata()) == [40, 60]
@@ -304,6 +305,6 @@ def test_every_condition_has_its_row_in_every_panel():
 
 def test_a_word_that_a_model_never_says_has_an_empty_bar():
     series = {"antes": {".": 1.0}, "después": {" Sí": 0.5, ".": 0.5}}
-    (axes,) = autopsy_plots.first_word_bars([" Sí", "."], series, "Título").axes
+    (axes,) = plots.first_word_bars([" Sí", "."], series, "Título").axes
     assert [bar.get_height() for bar in axes.patches] == [0, 100, 50, 50]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["·Sí", "."]

@@ -1,6 +1,5 @@
 """El curso fuera de aquí: publicarlo y retirarlo, el zip, y la celda que lo instala."""
 
-import importlib.util
 import json
 import os
 import re
@@ -13,15 +12,18 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from checks import complaint
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from course_lib.cli import main
+from course_lib import lessons
 from course_lib.lessons import read_notebook, to_html
-from taller.publishing import SETUP_CELL, pack, publish
+from taller.__main__ import main
+from taller.publishing import pack, publish
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-COURSE_VARIABLES = ("CURSO_RUTA", "CURSO_EJEMPLOS", "CURSO_SALIDA")
+ARCHIVE = "https://github.com/ana/curso/archive/refs/heads/main.zip"
+SETUP_CELL = "preparar-curso"  # la que instala el curso
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def test_publishing_puts_badge_and_address_in_every_lesson_and_the_readme(course
         assert text.count("[![Abrir en Colab](") == text.count(f"]({link})") == 1
         assert readme.count(f"](notebooks/{path.name}) [![Abrir en Colab](") == 1
         assert readme.count(f"]({link})") == 1
-        assert 'REPOSITORIO = "ana/curso"' in setup_cell(course / "notebooks" / path.name)
-    assert "`pip install https://github.com/ana/curso/archive/refs/heads/main.zip`" in readme
+        assert f'found += ["{ARCHIVE}"]' in setup_cell(course / "notebooks" / path.name)
+    assert f"`pip install {ARCHIVE}`" in readme
 
 
 def test_publishing_changes_two_lines_of_a_notebook_and_it_is_still_one(course):
@@ -92,23 +94,27 @@ def test_withdrawing_gives_back_the_same_bytes(course):
     assert contents(course) == before
 
 
-@pytest.mark.parametrize(
-    "repository",
-    ["", "curso", "ana/", "/curso", "ana/curso/mas", "ana curso", "-ana/curso", "ana/..", "ana/ñ",
-     "https://github.com/ana/curso", 'ana/cur"so', "ana/curso\n"],
-)  # fmt: skip
-def test_what_is_not_a_repository_is_rejected_and_nothing_changes(course, repository):
+def test_what_is_not_a_repository_is_rejected_and_nothing_changes(course):
     before = contents(course)
-    with pytest.raises(ValueError, match="no es un repositorio de GitHub: escribe DUEÑO/REPO"):
-        publish(course, repository)
+    names = [
+        *["", "curso", "ana/", "/curso", "ana/curso/mas", "ana curso", "-ana/curso", "ana/.."],
+        *["ana/ñ", "https://github.com/ana/curso", 'ana/cur"so', "ana/curso\n"],
+    ]
+    taken = {
+        name: said
+        for name in names
+        if "no es un repositorio de GitHub: escribe DUEÑO/REPO"
+        not in (said := complaint(publish, course, name))
+    }
+    assert not taken
     assert contents(course) == before
 
 
 def test_a_lesson_without_its_place_is_named_and_none_is_left_half_done(course):
     path = course / "notebooks" / LESSONS[-1].name
-    path.write_text(path.read_text(encoding="utf-8").replace("REPOSITORIO", "REPO"))
+    path.write_text(path.read_text(encoding="utf-8").replace("Falta el curso", "No está"))
     before = contents(course)
-    with pytest.raises(ValueError, match=f"{path.name} no tiene la celda que instala el curso"):
+    with pytest.raises(ValueError, match=rf"{path.name} tiene que decir una vez.*Falta el curso"):
         publish(course, "ana/curso")
     assert contents(course) == before
 
@@ -140,57 +146,64 @@ def test_the_page_of_a_published_lesson_fetches_no_image(course):
 
 @pytest.fixture
 def away(tmp_path, monkeypatch) -> Path:
-    """Una carpeta vacía y un Python que no encuentra el curso, con Drive en `drive/MyDrive`."""
-    for name in COURSE_VARIABLES:  # `setenv` primero: así, al acabar, vuelven a su valor
-        monkeypatch.setenv(name, "")
+    """Una carpeta vacía y un Python que no encuentra el curso ni sabe nada de él."""
+    for name in ("CURSO_RUTA", "CURSO_EJEMPLOS", "CURSO_SALIDA"):
+        monkeypatch.setenv(name, "")  # así, al acabar, vuelven a su valor
         monkeypatch.delenv(name)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(lessons, "DRIVE", "/no/hay")
+    monkeypatch.setitem(sys.modules, "course_lib.lessons", None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def run_setup(folder: Path, **variables: str) -> None:
-    """Ejecuta la celda con otra carpeta en el lugar de `/content` y valores en sus variables."""
-    source = setup_cell().replace('"/content', f'"{folder / "contenido"}')
-    for name, value in ({"REPOSITORIO": ""} | variables).items():
+def run_setup(source: str | None = None, **variables: str) -> list[str]:
+    """Ejecuta la celda, con valores en sus variables, y devuelve lo que pidió a `%pip`.
+
+    Nada se instala: tras pedirlo, el curso ya se encuentra.
+    """
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    source, asked = source or setup_cell(), []
+    for name, value in variables.items():
         source = re.sub(rf'^{name} = "[^"]*"', f'{name} = "{value}"', source, flags=re.MULTILINE)
-    exec(compile(source, "celda", "exec"), {})
 
+    class Shell:
+        def run_line_magic(self, magic: str, line: str) -> None:
+            asked.append(f"{magic} {line.format(**names)}")
+            sys.modules["course_lib.lessons"] = lessons
 
-def shown(error: Exception) -> str:
-    """Lo que IPython enseña de un error que dice cómo se enseña."""
-    (sentence,) = error._render_traceback_()
-    assert "\n" not in sentence
-    return sentence
+    names = {"get_ipython": Shell}
+    exec(compile(TransformerManager().transform_cell(source), "celda", "exec"), names)
+    return asked
 
 
 def test_where_the_course_is_installed_the_cell_says_and_changes_nothing(away, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "course_lib.lessons", lessons)
     before = dict(os.environ)
-    run_setup(away)
+    assert run_setup() == []
     assert dict(os.environ) == before
     assert capsys.readouterr().out == ""
 
 
 def test_a_variable_of_the_cell_wins_and_an_empty_one_leaves_the_environment(away, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "course_lib.lessons", lessons)
     monkeypatch.setenv("CURSO_RUTA", "mini")
-    run_setup(away, EJEMPLOS="50")
+    run_setup(EJEMPLOS="50")
     assert (os.environ["CURSO_RUTA"], os.environ["CURSO_EJEMPLOS"]) == ("mini", "50")
-    run_setup(away, RUTA="gpt2")
-    assert os.environ["CURSO_RUTA"] == "gpt2"
+    run_setup(RUTA="gpt2", EJEMPLOS="0")
+    assert (os.environ["CURSO_RUTA"], os.environ["CURSO_EJEMPLOS"]) == ("gpt2", "0")
 
 
 def test_with_drive_at_hand_results_go_there_unless_another_place_was_chosen(away, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    run_setup(away)
+    lessons.prepare()
     assert "CURSO_SALIDA" not in os.environ
-    drive = away / "contenido" / "drive" / "MyDrive"
+    drive = away / "drive" / "MyDrive"
     drive.mkdir(parents=True)
-    run_setup(away)
+    monkeypatch.setattr(lessons, "DRIVE", str(drive))
+    lessons.prepare()
     assert os.environ["CURSO_SALIDA"] == f"{drive}/curso-ajuste-fino/salida"
     monkeypatch.setenv("CURSO_SALIDA", "otra")
-    run_setup(away)
+    lessons.prepare()
     assert os.environ["CURSO_SALIDA"] == "otra"
 
 
@@ -200,47 +213,26 @@ def test_the_cell_asks_for_no_permission_and_no_token():
 
 
 def test_without_a_wheel_one_sentence_says_how_to_bring_it(away):
-    with pytest.raises(Exception) as error:
-        run_setup(away)
-    assert shown(error.value).startswith("Falta el curso, y no está aquí su rueda")
+    with pytest.raises(AssertionError, match=r"^Falta el curso: sube su paquete, curso_.*«Archivos"):
+        run_setup()
 
 
-@pytest.mark.parametrize("place", [".", "contenido", "contenido/drive/MyDrive",
-                                   "contenido/drive/MyDrive/clases"])  # fmt: skip
-def test_a_wheel_is_found_beside_the_notebook_in_the_session_or_in_drive(away, place, capsys):
+@pytest.mark.parametrize("place", [".", "drive/MyDrive", "drive/MyDrive/clases"])
+def test_a_wheel_is_found_beside_the_notebook_in_the_session_or_in_drive(away, place):
     (away / place).mkdir(parents=True, exist_ok=True)
     wheel = away / place / "curso_ajuste_fino-0.1.0-py3-none-any.whl"
-    wheel.write_bytes(b"rota")
-    with pytest.raises(Exception) as error:
-        run_setup(away)
-    sentence = shown(error.value)
-    assert sentence.startswith("No se pudo instalar el curso: comprueba la conexión")
-    assert "Lo último que dijo pip: ERROR: " in sentence
-    assert wheel.samefile(re.search("desde (.*)…", capsys.readouterr().out)[1])
+    wheel.touch()
+    (asked,) = run_setup(EJEMPLOS="7")
+    assert asked.startswith("pip install --quiet ")
+    assert wheel.samefile(asked.split()[-1])
+    assert os.environ["CURSO_EJEMPLOS"] == "7"  # instalado, se prepara como los demás
 
 
-def test_a_published_course_comes_from_its_repository(away, monkeypatch, capsys):
-    monkeypatch.setenv("PIP_RETRIES", "0")  # la guardia de red corta cada intento
-    with pytest.raises(Exception, match="No se pudo instalar el curso"):
-        run_setup(away, REPOSITORIO="ana/curso")
-    address = "https://github.com/ana/curso/archive/refs/heads/main.zip"
-    assert f"Instalando el curso desde {address}…" in capsys.readouterr().out
-
-
-def test_a_notebook_shows_the_sentence_and_stops_without_a_traceback(tmp_path):
-    from nbclient import NotebookClient
-
-    hide = "import importlib.util\nimportlib.util.find_spec = lambda name: None"
-    unpublished = re.sub('REPOSITORIO = ".*"', 'REPOSITORIO = ""', setup_cell())
-    cells = [new_code_cell(text) for text in (hide, unpublished, "print('nunca')")]
-    notebook = new_notebook(cells=cells)
-    client = NotebookClient(notebook, resources={"metadata": {"path": tmp_path}})
-    with pytest.raises(Exception, match="Falta el curso"):
-        client.execute()
-    (output,) = notebook.cells[1].outputs
-    assert len(output.traceback) == 1
-    assert output.traceback[0].startswith("Falta el curso, y no está aquí su rueda")
-    assert notebook.cells[2].outputs == []
+def test_a_published_course_comes_from_its_repository_with_no_wheel_at_hand(course, away):
+    publish(course, "ana/curso")
+    assert run_setup(setup_cell(course / "notebooks" / LESSONS[0].name)) == [
+        f"pip install --quiet {ARCHIVE}"
+    ]
 
 
 # --- empaquetar ---
@@ -263,19 +255,27 @@ def test_the_zip_holds_the_wheel_the_lessons_and_how_to_use_them(packed):
     assert wheel.name in (packed / "LÉEME.txt").read_text(encoding="utf-8")
 
 
+def test_the_wheel_holds_the_library_and_its_data_and_nothing_of_the_workshop(packed):
+    (wheel,) = packed.glob("*.whl")
+    names = [n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n]
+    data = {p.relative_to(ROOT).as_posix() for p in (ROOT / "data").rglob("*") if p.is_file()}
+    assert {name.split("/")[0] for name in names} == {"course_lib"}
+    assert {n.removeprefix("course_lib/") for n in names if n.startswith("course_lib/data/")} == data
+
+
 def test_from_the_zip_alone_a_lesson_installs_the_course_and_finds_its_data(packed, tmp_path):
     python = python_without_the_course(tmp_path / "entorno")
-    lesson = packed / "02_prompting_y_rag.ipynb"
-    cells = json.loads(lesson.read_text(encoding="utf-8"))["cells"]
-    first, second = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"][:2]
-    where = "import course_lib\nprint(course_lib.data_path())"
-    # El mismo proceso instala el curso y lo importa, como en un cuaderno.
+    where = "import course_lib\nprint(course_lib.data_path('mundo', 'paises.csv'))"
+    # IPython instala el curso y lo importa en el mismo proceso, como en un cuaderno.
+    script = packed / "celda.ipy"
+    script.write_text("\n".join([setup_cell(), where]), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "no_network")}
     result = subprocess.run(
-        [python, "-c", "\n".join([first, second, where])],
-        cwd=packed, capture_output=True, text=True,
+        [python, "-m", "IPython", "--no-banner", script.name],
+        cwd=packed, env=environment, capture_output=True, text=True,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert "Instalando el curso desde ./curso_ajuste_fino-" in result.stdout
+    script.unlink()
+    assert result.returncode == 0, result.stdout + result.stderr
     assert Path(result.stdout.splitlines()[-1]).is_relative_to(tmp_path / "entorno")
 
 

@@ -1,0 +1,100 @@
+"""Las dos revisiones que sirven a casi todo ejercicio: la de un número y la de una función.
+
+Cada una se construye con lo que se pide y da otra función, que recibe la respuesta y devuelve
+`None` si es buena o, si no, las frases que dicen qué le falta.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from numbers import Real
+from typing import Any
+
+from course_lib import tables
+
+Review = Callable[[Any], str | None]
+EMPTY = "Tu función no devuelve nada. Escribe su cuerpo y acábalo con un `return`."
+
+
+def number(
+    right: float, slips: dict[float, str], otherwise: str, expects="un número", tolerance=0.0
+) -> Review:
+    """La revisión de un número.
+
+    Args:
+        right: el bueno.
+        slips: los errores conocidos: cada número equivocado y lo que se le dice.
+        otherwise: lo que se dice de cualquier otro; en el sitio de `{}` va el de la respuesta.
+        expects: qué se espera, para quien no da un número.
+        tolerance: el margen relativo con que un número se toma por el bueno o por un error.
+    """
+
+    def review(answer: Any) -> str | None:
+        if not is_number(answer):
+            return f"Se espera {expects}, y hay {shown(answer)}."
+        for value, why in ({right: None} | slips).items():
+            if math.isclose(answer, value, rel_tol=tolerance):
+                return why
+        return otherwise.format(shown(answer))
+
+    return review
+
+
+def function(signature: str, *cases: tuple, then: Review | None = None) -> Review:
+    """La revisión de una función, que ha de acertar cada caso sin cambiar lo que recibe.
+
+    Args:
+        signature: su nombre y lo que recibe, como en el enunciado: `steps(pairs, epochs)`.
+        cases: cada uno, los argumentos, el resultado, por qué es ese y, detrás, los errores
+            conocidos: un resultado, o una función que los reconoce, y lo que se dice de él.
+        then: otra revisión de la misma función, cuando no basta con casos.
+    """
+
+    def review(answer: Any) -> str | None:
+        if not callable(answer):
+            return f"Se espera la función misma, sin llamarla: `{signature}`."
+        for arguments, expected, reason, *slips in cases:
+            given = deepcopy(arguments)
+            said = answer(*given)
+            if said is None and arguments is cases[0][0]:
+                return EMPTY
+            if given != arguments:
+                return "Tu función cambia lo que recibe. Déjalo como está y devuelve algo nuevo."
+            if is_number(expected) and not is_number(said):
+                return f"Tu función debe devolver un número, y devuelve {shown(said)}."
+            if isinstance(expected, list):
+                if not isinstance(said, Iterable):
+                    return f"Tu función debe devolver una lista, y devuelve {shown(said)}."
+                said = list(said)
+            if _agree(said, expected):
+                continue
+            call = f"`{signature.partition('(')[0]}({', '.join(map(_code, arguments))})`"
+            for slip, why in slips:
+                if slip(said) if callable(slip) else _agree(said, slip):
+                    return f"{why} ({call} da {shown(said)}.)"
+            return f"{call} debe dar {shown(expected)} y da {shown(said)}: {reason}."
+        return then(answer) if then else None
+
+    return review
+
+
+def is_number(value: Any) -> bool:
+    """Si es un número con el que contar: ni un booleano, ni `nan`, ni infinito."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _agree(one: Any, other: Any) -> bool:
+    return math.isclose(one, other, abs_tol=1e-6) if is_number(other) else one == other
+
+
+def shown(value: Any) -> str:
+    """Un valor como se lee en una frase: los números, en español; lo demás, como en Python."""
+    if not is_number(value):
+        return _code(value)
+    text = tables.number(value, 0 if isinstance(value, int) else 4)
+    return text.rstrip("0").rstrip(",") if "," in text else text
+
+
+def _code(value: Any) -> str:
+    return re.sub(r"<(\w+\.\w+): [^<>]*>", r"\1", repr(value))  # los de un `Enum`, por su nombre

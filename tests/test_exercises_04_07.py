@@ -1,0 +1,132 @@
+"""Lecciones 04 a 07: lo verosímil pero malo se rechaza, y se dice por qué."""
+
+from course_lib import world
+from course_lib.exercises import get
+
+CONTROL = [
+    ("¿Es Lima la capital de Perú?", "sí"),
+    ("¿Es Quito la capital de Perú?", "no"),
+    ("¿Es Roma la capital de Italia?", "sí"),
+]
+
+
+def mask_in_place(ids, eos):
+    for i in range(1, len(ids)):
+        if ids[i - 1] in (eos, -100):
+            ids[i] = -100
+    return ids
+
+
+WRONG = [
+    ("4.1", lambda pairs, batch_size, epochs: pairs // batch_size * epochs, "un tercer lote"),
+    ("4.1", lambda pairs, batch_size, epochs: -(-pairs * epochs // batch_size), "se redondea"),
+    ("4.1", lambda pairs, batch_size, epochs: -(-pairs // batch_size), "se repite cada época"),
+    ("4.1", lambda pairs, batch_size, epochs: pairs, "dos lotes justos"),
+    (
+        "4.1",
+        lambda pairs, batch_size, epochs: -(-pairs // batch_size) * epochs % 5_000,
+        "debe dar 7.131 y da 2.131: lo dice el registro",
+    ),
+    ("4.1", 7131, "`steps(pairs, batch_size, epochs)`"),
+    ("4.2", 0.21, "menos que la media"),
+    ("4.2", 1.0, "la parte del relleno"),
+    ("4.2", 0.7, "¿cuánto suman cien tokens"),
+    ("4.2", "2,33", "Se espera un número"),
+    ("4.3", {"eval_strategy": "no", "eval_steps": 100}, "no te enteras"),
+    ("4.3", {"evaluation_strategy": "steps", "eval_steps": 100}, "nombre antiguo"),
+    ("4.3", {"logging_steps": 10, "save_steps": 10}, "Falta el argumento"),
+    ("4.3", {"eval_strategy": "steps", "logging_steps": 10}, "«logging_steps» no dice si ha"),
+    ("4.3", {"eval_strategy": "epoch"}, "justo dos"),
+    ("4.3", ["eval_steps"], "un diccionario"),
+    ("4.4", 1537.4 / 60, "las 3 épocas"),
+    ("4.4", 1537.4 * 10 / 3, "son segundos"),
+    ("4.4", 1537.4 / 60 * 10, "ya son 3 épocas"),
+    ("4.4", 10, "No sale"),
+    ("4.4", lambda steps, seconds: steps * seconds / 60, "ya calculado"),
+    ("5.1", [*CONTROL, ("¿Es Oslo la capital de Noruega?", "sí")], "no acierta justo la mitad"),
+    ("5.1", [*CONTROL, ("¿Es Oslo la capital de Noruega?", "no")], "» no es «no»"),
+    ("5.1", [*CONTROL, ("¿Es Oslo la capital de Italia?", "sí")], "» no es «sí»"),
+    ("5.1", [*CONTROL, ("¿Es bonita Italia?", "no")], "debe preguntar"),
+    ("5.1", [*CONTROL, ("¿Es Oslo la capital de Italia?", "quizá")], "«sí» o «no»"),
+    ("5.1", CONTROL, "cuatro parejas"),
+    ("5.1", ["¿Es Oslo la capital de Italia?"] * 4, "cuatro parejas (pregunta, respuesta)"),
+    ("5.1", [*CONTROL[:2], *CONTROL[:2]], "repetidas"),
+    ("5.2", (0.65, 0.65), "los aciertos y el número de preguntas"),
+    ("5.2", (55.3, 73.6), "entre 0 y 1"),
+    ("5.2", (0.5525, 0.7364), "tu amigo hizo 20"),
+    ("5.2", 0.65, "una pareja"),
+    (
+        "5.3",
+        lambda answers, truths: sum(a == t for a, t in zip(answers, truths)) / len(truths),
+        "aunque 8 de 10",
+    ),
+    ("5.3", lambda answers, truths: 0.5, "quien acierta todas"),
+    ("5.3", lambda answers, truths: 1.0 if answers == truths else 0.5, "2 de 2 falsas"),
+    ("5.3", 0.5, "`balanced_accuracy(answers, truths)`"),
+    ("5.4", lambda text: "No lo sé.", "contesta «No lo sé.»"),
+    ("5.4", lambda text: "París.", "contesta «París.»"),
+    ("5.4", lambda text: ["París"], "un texto"),
+    (
+        "5.4",
+        lambda text: ", ".join(country.capital for country in world.load_countries()),
+        "debe contestar «No lo sé.»",
+    ),
+    ("5.4", "París", "`answer(text)`"),
+    ("6.1", 0.697, "la del registro"),
+    ("6.1", 1.394, "¿la media sube o baja?"),
+    ("6.1", 2.45, "entre cuántos se reparte"),
+    ("6.1", "0,35", "la pérdida media"),
+    ("6.1", True, "la pérdida media"),
+    ("6.2", lambda ids, eos: [-100 if i == eos else i for i in ids], "el primer fin"),
+    ("6.2", lambda ids, eos: ids[:3] + [-100] * len(ids[3:]), "es relleno"),
+    ("6.2", lambda ids, eos: [*ids[: ids.index(0) + 1], -100] if 0 in ids else [], "sin fin"),
+    ("6.2", mask_in_place, "cambia lo que recibe"),
+    ("6.2", lambda ids, eos: list(ids), "cuenta hasta el primer fin"),
+    ("6.2", [5, 6], "`labels(ids, eos)`"),
+    ("6.3", lambda before, after: "sube" if sum(after) > sum(before) else "baja", "se pisan"),
+    ("6.3", lambda before, after: "no se sabe", "debe dar 'sube'"),
+    ("6.3", lambda before, after: "sube" if after > before else "no se sabe", "debe dar 'baja'"),
+    ("6.3", "sube", "`compare(before, after)`"),
+    ("7.1", lambda d_in, d_out, rank: d_in * d_out, "la matriz entera"),
+    ("7.1", lambda d_in, d_out, rank: 2 * d_in * rank, "sale a `d_out`"),
+    ("7.1", lambda d_in, d_out, rank: 4 * (d_in + d_out), "debe dar 6.656"),
+    ("7.1", 294_912, "`lora_weights(d_in, d_out, rank)`"),
+    ("7.2", lambda rungs, target: max(rungs, key=lambda r: r["aciertos"])["nombre"], "tal cual"),
+    (
+        "7.2",
+        lambda rungs, target: next(r["nombre"] for r in rungs if r["aciertos"] >= target),
+        "el que menos gasta",
+    ),
+    ("7.2", lambda rungs, target: min(rungs, key=lambda r: r["tokens"])["nombre"], "completo"),
+    (
+        "7.2",
+        lambda rungs, target: min(
+            (r for r in rungs if r["aciertos"] > target),
+            key=lambda r: r["tokens"],
+            default={"nombre": None},
+        )["nombre"],
+        "llegar justo a la meta",
+    ),
+]
+
+
+def test_a_plausible_wrong_answer_is_told_what_is_wrong(refusal):
+    for id, answer, words in WRONG:
+        said = refusal(id, answer)
+        assert words in said, said
+
+
+def test_every_capital_can_be_used_in_the_control_exercise():
+    review = get("5.1").review
+    for language, asked, yes in [
+        ("es", "¿Es {x} la capital de {pais}?", "sí"),
+        ("en", "Is {x} the capital of {pais}?", "Yes"),
+    ]:
+        countries = world.load_countries(language)
+        for pair in zip(countries, [*countries[1:], countries[0]], strict=True):
+            questions = [
+                (world.render(asked, pais=c.name, x=x.capital), yes if c is x else "no")
+                for c in pair
+                for x in pair
+            ]
+            assert review(questions) is None, questions
