@@ -7,13 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from course_lib.lessons import NO_PROGRESS_BARS, OFFLINE
+from course_lib.lessons import NO_BARS, OFFLINE
 
 _GUARD = Path(__file__).parent / "tests" / "no_network"
 
 # El núcleo (kernel) de cada cuaderno es otro proceso: hereda estas variables, y Python carga en él
 # la guardia de red porque importa `sitecustomize` al arrancar. En este proceso se carga a mano.
-os.environ.update(OFFLINE | NO_PROGRESS_BARS)
+os.environ.update(dict.fromkeys((*OFFLINE, *NO_BARS), "1"))
 # Lo que dejen los cuadernos, en una carpeta nueva: un modelo de otro día no debe aprobar el examen.
 os.environ["CURSO_SALIDA"] = tempfile.mkdtemp(prefix="curso-")
 atexit.register(shutil.rmtree, os.environ["CURSO_SALIDA"], ignore_errors=True)

@@ -18,16 +18,7 @@ _DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
 
 
 def data_path(*parts: str) -> Path:
-    """Devuelve la ruta de un archivo o carpeta de los datos del curso.
-
-    Args:
-        parts: tramos de la ruta dentro de `data/`; ninguno da la carpeta misma.
-
-    Returns:
-        La ruta absoluta, que existe.
-
-    Raises:
-        FileNotFoundError: si los datos no contienen esa ruta.
+    """La ruta absoluta de un archivo o carpeta de los datos del curso; si no existe, es un error.
 
     >>> data_path("mundo", "paises.csv").name
     'paises.csv'
@@ -46,9 +37,6 @@ def output_path(*parts: str) -> Path:
     """La ruta de un archivo de los que producen las lecciones, en una carpeta que ya existe.
 
     Es `salida/`, al lado de `notebooks/`, o la que diga la variable de entorno `CURSO_SALIDA`.
-
-    Args:
-        parts: tramos de la ruta dentro de la carpeta de salida; las intermedias se crean.
     """
     here = Path.cwd()
     default = (here.parent if here.name == "notebooks" else here) / "salida"

@@ -1,7 +1,6 @@
 """La autopsia: la receta original con un arreglo cada vez, cómo se mide y qué salió.
 
-Cada `Condition` parte de la receta de la lección original y dice qué se le cambia. Todo lo demás
-(modelo de partida, charlas, tamaño del lote, número de pasos, optimizador) queda igual.
+Cada `Condition` cambia una cosa; modelo de partida, charlas, lote, pasos y optimizador, igual.
 """
 
 import random
@@ -73,9 +72,6 @@ def conditions() -> dict[str, Condition]:
     return {row["name"]: Condition(**row) for row in rows["condicion"]}
 
 
-# --- Codificar -----------------------------------------------------------------------------------
-
-
 def prepare(track: Track, condition: Condition):
     """El modelo de partida y su tokenizador, con los marcadores que pide la condición."""
     model, tokenizer = track.load_model(), track.load_tokenizer()
@@ -113,9 +109,6 @@ def task_pairs(language: str = "es") -> list[Pair]:
     return [Pair(ask["content"], answer["content"], -1) for ask, answer in conversations]
 
 
-# --- Entrenar ------------------------------------------------------------------------------------
-
-
 def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Run, object, list]:
     """Ajusta el modelo de la ruta con los defectos de `condition`.
 
@@ -123,8 +116,7 @@ def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Ru
         seed: decide el orden de los datos, el *dropout* y qué parejas se apartan.
         steps: pasos del presupuesto entero; cada uno ve `track.batch_size` ejemplos.
 
-    Returns:
-        `(entrenamiento, tokenizador, parejas apartadas)`.
+    Returns: `(entrenamiento, tokenizador, parejas apartadas)`.
     """
     set_seed(seed)
     model, tokenizer = prepare(track, condition)
@@ -148,15 +140,9 @@ def train(track: Track, condition: Condition, seed: int, steps: int) -> tuple[Ru
     return run, tokenizer, held
 
 
-# --- Medir ---------------------------------------------------------------------------------------
-
-
 def build_exam(n: int = 200, language: str = "es") -> Exam:
-    """El examen de la autopsia: solo con los países que ninguna condición usa para ajustar.
-
-    Así las condiciones con datos de la tarea y las demás contestan a lo mismo, y lo que se mide es
-    si la forma aprendida con unos países vale para los otros.
-    """
+    """El examen de la autopsia: solo con los países que ninguna condición usa para ajustar, y así
+    todas contestan a lo mismo."""
     countries = tuning.split_countries(language=language)[1]
     facts, yes_no = evaluation.sample_questions(countries, n)
     return Exam(facts, yes_no, reading_questions(n, language=language))
@@ -176,8 +162,7 @@ def measure(
 ) -> dict[str, dict[str, Measure]]:
     """Todas las medidas de un modelo, por vista: «habitual», y «igual» y «azar» si proceden.
 
-    Args:
-        held: las parejas apartadas, si con ellas se ha de medir también la pérdida.
+    Con parejas apartadas (`held`), mide también en ellas la pérdida.
     """
     prompt = chat_prompt if condition.course_code else original_prompt
     directly = evaluation.ask_directly(model, tokenizer)
@@ -248,14 +233,7 @@ def pairs_loss(
 
 
 def first_words(model, tokenizer, prompts: Sequence[list[int]]) -> dict[str, float]:
-    """La probabilidad media de cada primer token de la respuesta, de mayor a menor.
-
-    Args:
-        prompts: los ids de cada petición.
-
-    Returns:
-        Por el texto de cada token, su probabilidad media; suman 1.
-    """
+    """La probabilidad media de cada primer token tras unas peticiones (ids), de mayor a menor."""
     import torch
 
     total = torch.zeros(model.config.vocab_size, device=model.device)
@@ -269,8 +247,6 @@ def first_words(model, tokenizer, prompts: Sequence[list[int]]) -> dict[str, flo
     return dict(words.most_common())
 
 
-# --- Leer lo guardado ----------------------------------------------------------------------------
-
 MEASURES = COLUMNS | {
     "historia": "Responde con historia",
     "para": "Se calla a tiempo",
@@ -281,16 +257,12 @@ MEASURES = COLUMNS | {
 
 
 def summarize(store: dict, name: str, measure: str) -> Measure | None:
-    """Una medida de una condición: la media de sus semillas, con un intervalo que las abarca.
+    """Una medida de una condición: la media de sus semillas, o `None` si ninguna corrida la tiene.
 
-    Las semillas contestan a las mismas preguntas: repetir el ajuste no trae preguntas nuevas, así
-    que el intervalo de la media es el de Wilson con las n preguntas de una corrida (no con tres
-    veces n), y se ensancha hasta abarcar la corrida mejor y la peor. Es ancho a propósito: con
-    tres semillas no se puede afinar más. En la pérdida, en lugar del de Wilson, la mitad media
-    de los intervalos por diálogos.
-
-    Returns:
-        `None` si ninguna corrida tiene esa medida.
+    Las semillas contestan a las mismas preguntas, así que el intervalo de la media es el de Wilson
+    con las n de una corrida (no con tres veces n), ensanchado hasta abarcar la mejor y la peor: con
+    tres semillas no se puede afinar más. En la pérdida, en lugar del de Wilson, la mitad media de
+    los intervalos por diálogos.
     """
     wanted = conditions()[name]
     runs = [run for run in store["corridas"] if run["condicion"] == (wanted.reuses or name)]

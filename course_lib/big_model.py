@@ -29,19 +29,15 @@ TEMPLATE = (  # la de su tokenizador: https://huggingface.co/openchat/openchat-3
     "{{ '<|end_of_turn|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'GPT4 Correct Assistant:' }}{% endif %}"
 )
-RATE = 2e-4  # la de QLoRA para 7B (Dettmers et al., 2023, arXiv:2305.14314, apéndice B.2)
-
-# --- Qué cabe ------------------------------------------------------------------------------------
-
-EFFECTIVE_BATCH = 16  # como en QLoRA (arXiv:2305.14314, apéndice B.2)
+# La tasa y el lote de QLoRA para 7B (Dettmers et al., 2023, arXiv:2305.14314, apéndice B.2).
+RATE, EFFECTIVE_BATCH = 2e-4, 16
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Una manera de ajustar con LoRA, siempre con 16 filas por paso.
+    """Una manera de ajustar con LoRA, 16 filas por paso: `batch` van juntas y el resto se acumula.
 
-    `batch` son las que van juntas; el resto se acumula. `checkpointing` rehace al volver lo que no
-    guardó al ir.
+    `checkpointing` rehace al volver lo que no guardó al ir.
     """
 
     name: str
@@ -100,11 +96,8 @@ def setup_memory(shape: Shape, setup: Setup, length: int = LENGTH, half: bool = 
 
 
 def choose_setup(shape: Shape, gib: float, length: int = LENGTH) -> Setup:
-    """La primera de `SETUPS` que cabe, con su margen, en `gib` GiB libres.
-
-    Raises:
-        ValueError: si no cabe ninguna; dice cuánto pide la menor y cuánto hay.
-    """
+    """La primera de `SETUPS` que cabe, con su margen, en `gib` GiB libres; si ninguna, dice cuánto
+    pide la menor."""
     for setup in SETUPS:
         if fits(setup_memory(shape, setup, length), gib) == "cabe":
             return setup
@@ -133,14 +126,7 @@ def free_gib() -> float:
 def check_memory(config, gib: float, four_bits: bool, half: bool = True) -> None:
     """Comprueba, antes de descargar los pesos, que ajustar de la manera más ahorradora cabe.
 
-    De una arquitectura que `costs` no conoce no se dice nada.
-
-    Args:
-        config: la configuración de transformers.
-        half: como en `setup_memory`.
-
-    Raises:
-        ValueError: si no cabe en `gib` GiB; dice cuánto pide.
+    Si no, dice cuánto pide. De una arquitectura que `costs` no conoce no se dice nada.
     """
     try:
         shape = config_shape(config)
@@ -156,17 +142,11 @@ def check_memory(config, gib: float, four_bits: bool, half: bool = True) -> None
         )
 
 
-# --- Cargar --------------------------------------------------------------------------------------
-
-
 def load_big(name: str = OPENCHAT, four_bits: bool = True):
     """El modelo y el tokenizador de `name`, en safetensors y sin código ajeno, listos para LoRA.
 
     En 4 bits (`nf4` con doble cuantización, como QLoRA), las cuentas se hacen en `bf16` o, si la
     GPU no lo tiene, como la T4, en `fp16`.
-
-    Args:
-        name: nombre en el Hub, o carpeta.
 
     Raises:
         ValueError: si falta GPU o `bitsandbytes` para los 4 bits, o si no cabe; dice qué se puede
@@ -204,11 +184,8 @@ def load_big(name: str = OPENCHAT, four_bits: bool = True):
 
 
 def check_four_bits() -> None:
-    """Comprueba que aquí se puede cargar en 4 bits: una GPU de NVIDIA y `bitsandbytes`.
-
-    Raises:
-        ValueError: si no; dice qué falta y qué se puede hacer sin ello.
-    """
+    """Comprueba que aquí se puede cargar en 4 bits (una GPU de NVIDIA y `bitsandbytes`), o dice qué
+    falta y qué se puede hacer sin ello."""
     import torch
     from transformers.utils import is_bitsandbytes_available
 
@@ -242,17 +219,10 @@ def dress_as_openchat(tokenizer):
     return tokenizer
 
 
-# --- Ajustar -------------------------------------------------------------------------------------
-
-
 def encode_all(
     tokenizer, conversations: Sequence[Sequence[dict[str, str]]], length: int = LENGTH
 ) -> list[Encoded]:
-    """Codifica las conversaciones con la plantilla del modelo y deja fuera las que no caben.
-
-    Raises:
-        ValueError: si no cabe ninguna.
-    """
+    """Codifica las conversaciones con la plantilla del modelo y deja fuera las que no caben."""
     encoded = [encode_conversation(tokenizer, messages) for messages in conversations]
     kept = [example for example in encoded if len(example.input_ids) <= length]
     if not kept:
@@ -292,12 +262,8 @@ def small_gpu_arguments(folder: Path, setup: Setup, epochs: float = 3, rate: flo
 
 
 def tune_big(model, tokenizer, examples: Sequence[Encoded], args) -> Run:
-    """Pone LoRA a un modelo de `load_big` (o a una miniatura), lo ajusta y guarda el adaptador.
-
-    Args:
-        examples: los de `encode_all`.
-        args: los de `small_gpu_arguments`; el adaptador queda en su `output_dir`.
-    """
+    """Pone LoRA a un modelo de `load_big` (o a una miniatura), lo ajusta y guarda el adaptador en
+    el `output_dir` de `args`."""
     lora, pad = with_lora(model, tokenizer, RANK), tokenizer.pad_token_id
     run = fine_tune(lora, args, examples, lambda rows: collate(rows, pad))
     save_tuned(run.model.eval(), Path(args.output_dir))

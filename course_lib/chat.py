@@ -27,13 +27,9 @@ def generate(
     respuesta, y la máscara de atención dice dónde está.
 
     Args:
-        prompts: los ids de cada petición.
+        prompts: los ids de cada petición; los textos nuevos se devuelven en el mismo orden.
         max_new_tokens: tokens nuevos como mucho, sin contar la petición.
-        batch_size: peticiones por lote.
         stop: texto de un solo token que también acaba la respuesta, además del de fin.
-
-    Returns:
-        El texto nuevo de cada petición, en el mismo orden.
 
     Raises:
         ValueError: si alguna petición no cabe en el modelo con su respuesta, o si `stop` no es un
@@ -81,11 +77,7 @@ def generate(
 
 
 def first_turn(text: str) -> str:
-    """Lo que el modelo dice antes de ponerse a escribir el turno del otro.
-
-    >>> first_turn(" Sí. <|user|> ¿Y tú?")
-    'Sí.'
-    """
+    """Lo que el modelo dice antes de ponerse a escribir el turno del otro."""
     return re.split(r"<\|\w+\|>", text)[0].strip()
 
 
@@ -94,30 +86,16 @@ def reply(
 ) -> str:
     """La respuesta del modelo a un texto suelto, sin azar: siempre el token más probable.
 
-    Args:
-        prompt: la función que monta los ids: `original_prompt` o `chat_prompt`.
-        max_new_tokens: tokens nuevos como mucho, sin contar la petición.
+    `prompt` monta los ids: `original_prompt` o `chat_prompt`.
     """
     return Conversation(model, tokenizer, prompt, max_new_tokens=max_new_tokens).say(text)
 
 
 class Conversation:
-    """Una charla con memoria acotada: recuerda los últimos `max_turns` intercambios.
-
-    Args:
-        max_turns: cuántos pares de pregunta y respuesta anteriores ve el modelo.
-
-    Raises:
-        ValueError: si `max_turns` es negativo.
-    """
+    """Una charla con memoria acotada: recuerda los últimos `max_turns` intercambios."""
 
     def __init__(
-        self,
-        model,
-        tokenizer,
-        prompt: Prompt = original_prompt,
-        max_turns: int = 3,
-        max_new_tokens: int = 40,
+        self, model, tokenizer, prompt: Prompt = original_prompt, max_turns=3, max_new_tokens=40
     ):
         if max_turns < 0:
             raise ValueError(
@@ -128,11 +106,7 @@ class Conversation:
         self.history: list[dict[str, str]] = []
 
     def say(self, text: str) -> str:
-        """Dice `text`, guarda el intercambio en `history` y devuelve la respuesta.
-
-        Raises:
-            ValueError: si el texto está vacío o no cabe en el modelo.
-        """
+        """Dice `text`, guarda el intercambio en `history` y devuelve la respuesta."""
         if not text.strip():
             raise ValueError("No has escrito nada: escribe una frase.")
         ask = {"role": "user", "content": text.strip()}
@@ -157,10 +131,7 @@ def chat_loop(
 ) -> None:
     """El bucle de charla: pide, contesta y se despide con `salir`, `exit`, `quit`, Ctrl-C o fin.
 
-    Args:
-        respond: cualquier función de texto a texto; si lanza `ValueError`, se dice y se sigue.
-        read: de dónde vienen las frases.
-        write: adónde van las respuestas.
+    Si `respond`, cualquier función de texto a texto, lanza `ValueError`, se dice y se sigue.
     """
     while True:
         try:
@@ -181,22 +152,20 @@ def chat_loop(
 
 
 def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa Intro o Enviar."):
-    """Un chat dentro del cuaderno, hecho con ipywidgets (7 u 8).
+    """Un chat dentro del cuaderno, hecho con ipywidgets (7 u 8); `widget.ask(texto)` habla por él.
 
     Donde no hay quien lo dibuje (una página, una terminal) se ve en su lugar una frase que lo dice.
 
     Args:
         respond: cualquier función de texto a texto.
         greeting: lo que se lee antes de empezar.
-
-    Returns:
-        El widget, listo para ser la última línea de una celda. `widget.ask(texto)` habla por él.
     """
     import html
 
     import ipywidgets as widgets
+    from IPython.display import display
 
-    lines: list[str] = [f"<i>{html.escape(greeting)}</i>"]
+    lines = [f"<i>{html.escape(greeting)}</i>"]
     screen = widgets.HTML(lines[0], layout=widgets.Layout(max_height="24em", overflow="auto"))
     box = widgets.Text(placeholder="Tú: ", continuous_update=False)
     button = widgets.Button(description="Enviar")
@@ -219,23 +188,21 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
     box.observe(lambda change: send(change) if change["new"] else None, names="value")
     chat = widgets.VBox([screen, widgets.HBox([box, button])])
     chat.ask = ask
-    _set_plain_text(
-        chat,
-        "El chat aparece al ejecutar esta celda en JupyterLab o en Colab; si no, usa chat_loop.",
+    instead = (
+        "El chat aparece al ejecutar esta celda en JupyterLab o en Colab; si no, usa chat_loop."
     )
+    data = widget_data(chat, instead)
+    if hasattr(chat, "_repr_mimebundle_"):  # ipywidgets 8
+        chat._repr_mimebundle_ = lambda **_: data
+    else:  # ipywidgets 7
+        chat._ipython_display_ = lambda **_: display(data, raw=True)
     return chat
 
 
-def _set_plain_text(widget, text: str) -> None:
-    """Pone lo que se lee donde nadie dibuja el widget: ipywidgets enseñaría su código."""
-    from IPython.display import display
-
+def widget_data(widget, text: str) -> dict:
+    """Lo que Jupyter guarda de un widget, con el texto que se lee donde nadie lo dibuja."""
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    data = {"text/plain": text, "application/vnd.jupyter.widget-view+json": view}
-    if hasattr(widget, "_repr_mimebundle_"):  # ipywidgets 8
-        widget._repr_mimebundle_ = lambda **_: data
-    else:  # ipywidgets 7
-        widget._ipython_display_ = lambda **_: display(data, raw=True)
+    return {"text/plain": text, "application/vnd.jupyter.widget-view+json": view}
 
 
 def transcript(history: Sequence[dict[str, str]]) -> str:

@@ -4,18 +4,16 @@ import argparse
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_lib import __version__, lessons, output_path
+from course_lib import __version__, data_path, lessons, output_path
 from course_lib.tables import format_scoreboard, number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Punto de entrada de la orden `curso`.
-
-    Args:
-        argv: los argumentos sin el nombre del programa; por omisión, los de la línea de órdenes.
+    """La orden `curso`.
 
     Returns:
         0 si todo fue bien, 1 si una lección falló, 2 si el error es de quien llama, 130 si se
@@ -25,11 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Ejecuta la orden que pidan; los errores de quien llama, en una frase y sin traza.
-
-    Returns:
-        Lo que devuelva la orden, o lo que dice `main`.
-    """
+    """Ejecuta la orden que pidan; los errores de quien llama, en una frase y sin traza."""
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -53,34 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     run = add_command(commands, "ejecutar", _run_lessons, "ejecuta las lecciones")
     run.add_argument("lecciones", nargs="*", help="números o nombres; por omisión, todas")
     run.add_argument("--salida", type=Path, metavar="CARPETA", help="por omisión, salida/")
-    run.add_argument(
-        "--guardar",
-        action="store_true",
-        help="actualiza además los cuadernos de notebooks/ con sus salidas",
-    )
+    update = "actualiza además los cuadernos de notebooks/ con sus salidas"
+    run.add_argument("--guardar", action="store_true", help=update)
 
-    check = add_command(
-        commands, "auditar", _audit, "busca los errores corrientes en un archivo de diálogos"
-    )
+    summary = "busca los errores corrientes en un archivo de diálogos"
+    check = add_command(commands, "auditar", _audit, summary)
     check.add_argument("datos", type=Path, help="un .jsonl o .json de diálogos")
-    check.add_argument(
-        "--modelo",
-        required=True,
-        metavar="MODELO",
-        help="carpeta o nombre en el Hub; solo se usa su tokenizador",
-    )
-    check.add_argument(
-        "--longitud", type=int, default=128, metavar="N", help="tokens por ejemplo; 128"
-    )
+    source = "carpeta o nombre en el Hub; solo se usa su tokenizador"
+    check.add_argument("--modelo", required=True, metavar="MODELO", help=source)
+    length = "tokens por ejemplo; 128"
+    check.add_argument("--longitud", type=int, default=128, metavar="N", help=length)
     split = check.add_mutually_exclusive_group()
-    split.add_argument(
-        "--parejas",
-        action="store_true",
-        help="supone que se reparten parejas sueltas (es lo que se hace por omisión)",
-    )
-    split.add_argument(
-        "--dialogos", action="store_true", help="supone que se reparten diálogos enteros"
-    )
+    pairs = "supone que se reparten parejas sueltas (es lo que se hace por omisión)"
+    split.add_argument("--parejas", action="store_true", help=pairs)
+    dialogues = "supone que se reparten diálogos enteros"
+    split.add_argument("--dialogos", action="store_true", help=dialogues)
     check.add_argument("--json", action="store_true", help="escribe el informe en JSON")
     return parser
 
@@ -131,37 +112,15 @@ def _audit(arguments) -> int:
     return 1 if found.report.grave else 0
 
 
-# --- argparse, en español ------------------------------------------------------------------------
-
-# argparse habla inglés y pide sus frases a `argparse._`.
-_SPANISH = {
-    "usage: ": "uso: ",
-    "options": "opciones",
-    "positional arguments": "argumentos",
-    "show this help message and exit": "muestra esta ayuda y termina",
-    "%(prog)s: error: %(message)s\n": "%(prog)s: %(message)s\n",
-    "unrecognized arguments: %s": "no se reconoce: %s",
-    "the following arguments are required: %s": "falta: %s",
-    "one of the arguments %s is required": "falta una de estas: %s",
-    "not allowed with argument %s": "no puede ir con %s",
-    "expected one argument": "falta su valor",
-    "argument %(argument_name)s: %(message)s": "%(argument_name)s: %(message)s",
-    "invalid %(type)s value: %(value)r": "%(value)r no es un número entero válido",
-    "invalid choice: %(value)r (choose from %(choices)s)": "%(value)r no vale; hay %(choices)s",
-}
-
-
 def new_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Un intérprete de órdenes en español, con `--version` y todavía sin órdenes."""
-    argparse._ = lambda text: _SPANISH.get(text, text)
+    # argparse habla inglés y pide sus frases a `argparse._`.
+    spanish = tomllib.loads(data_path("ordenes", "argparse_es.toml").read_text(encoding="utf-8"))
+    argparse._ = lambda text: spanish.get(text, text)
     epilog = "Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron."
     parser = argparse.ArgumentParser(prog=name, description=description, epilog=epilog)
-    parser.add_argument(
-        "--version",
-        action="version",
-        version=f"curso {__version__}",
-        help="muestra la versión y termina",
-    )
+    shown = {"version": f"curso {__version__}", "help": "muestra la versión y termina"}
+    parser.add_argument("--version", action="version", **shown)
     return parser
 
 

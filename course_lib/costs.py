@@ -16,12 +16,8 @@ _FAMILIES = {"gpt2": "gpt2", "llama": "llama", "mistral": "llama", "qwen2": "lla
 # De dónde lee cada matriz de un bloque: si se entrena, hay que guardar lo que leyó.
 READS = {
     "gpt2": {"c_attn": "norm1", "attn.c_proj": "attn", "c_fc": "norm2", "mlp.c_proj": "mlp"},
-    "llama": {
-        **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "norm1"),
-        "o_proj": "attn",
-        **dict.fromkeys(("gate_proj", "up_proj"), "norm2"),
-        "down_proj": "mlp",
-    },
+    "llama": {"q_proj": "norm1", "k_proj": "norm1", "v_proj": "norm1", "o_proj": "attn"}
+    | {"gate_proj": "norm2", "up_proj": "norm2", "down_proj": "mlp"},
 }
 _LORA_TARGETS = {"gpt2": ("c_attn",), "llama": ("q_proj", "v_proj")}  # los que pone peft
 
@@ -34,8 +30,7 @@ class Shape:
         hidden, queries, keys, mlp: anchura del bloque, de las consultas, de las claves (que es la
             de los valores) y de la capa interna.
         inner: tensores de anchura `mlp` que guarda la activación, sin contar lo que sale de ella.
-        weights, embeddings, head: pesos en total, en las tablas de vectores de la entrada, y en la
-            capa de salida si no comparte la tabla.
+        weights, embeddings, head: pesos en total, en las tablas de la entrada y en la salida.
         matrices: nombre, entrada y salida de cada matriz de los bloques.
     """
 
@@ -84,11 +79,11 @@ def config_shape(config: Any) -> Shape:
     gpt2 = family == "gpt2"
     table, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     positions = model.transformer.wpe.weight.numel() if gpt2 else 0
-    named = ((name.removesuffix(".weight"), weight) for name, weight in model.named_parameters())
+    ends = tuple(f"{end}.weight" for end in READS[family])
     matrices = tuple(  # Conv1D, la de GPT-2, es de entrada × salida; Linear, al revés
-        (name, *(weight.shape if gpt2 else weight.shape[::-1]))
-        for name, weight in named
-        if name.endswith(tuple(READS[family])) and weight.ndim == 2
+        (name.removesuffix(".weight"), *(weight.shape if gpt2 else weight.shape[::-1]))
+        for name, weight in model.named_parameters()
+        if name.endswith(ends)
     )
     width = {name.split(".")[-1]: (i, o) for name, i, o in matrices if ".0." in name}
     activation = config.activation_function if gpt2 else ""
@@ -112,8 +107,7 @@ def config_shape(config: Any) -> Shape:
 
 
 def lora_weights(shape: Shape, rank: int = 8, targets: Sequence[str] = ()) -> int:
-    """Los pesos que añade LoRA: rango × (entrada + salida) por matriz (Hu et al., 2021,
-    arXiv:2106.09685).
+    """Los pesos que añade LoRA (Hu et al., 2021, arXiv:2106.09685): rango × (entrada + salida).
 
     Args:
         targets: finales de los nombres de las matrices; si no se dan, las que elige `peft`.
@@ -126,11 +120,7 @@ def lora_weights(shape: Shape, rank: int = 8, targets: Sequence[str] = ()) -> in
 
 
 def adapted_matrices(shape: Shape, targets: Sequence[str]) -> list[tuple[str, int, int]]:
-    """Las matrices que llevan LoRA: ternas (nombre, entrada, salida).
-
-    Raises:
-        ValueError: si ninguna matriz acaba como dice `targets`.
-    """
+    """Las matrices que llevan LoRA: ternas (nombre, entrada, salida)."""
     targets = tuple(targets) or _LORA_TARGETS[shape.family]
     found = [matrix for matrix in shape.matrices if matrix[0].endswith(targets)]
     if not found:
@@ -307,11 +297,10 @@ def bill(seconds: float, price: Price) -> str:
 
 
 def fits(memory: Memory, gib: float, margin: float = 0.1) -> str:
-    """`cabe`, `justo` o `no cabe` en una máquina con `gib` GiB libres.
+    """`cabe`, `justo` (solo sin el margen) o `no cabe` en una máquina con `gib` GiB libres.
 
     Args:
-        margin: la parte que se deja para lo que no se cuenta: el contexto de la GPU y los huecos
-            que deja el reparto. Si solo cabe sin ese margen, la respuesta es `justo`.
+        margin: la parte que se deja para el contexto de la GPU y los huecos que deja el reparto.
     """
     if memory.total > gib * GIB:
         return "no cabe"
@@ -319,29 +308,21 @@ def fits(memory: Memory, gib: float, margin: float = 0.1) -> str:
 
 
 def memory_table(rows: Mapping[str, Memory], devices: Mapping[str, float] | None = None) -> str:
-    """Una tabla en Markdown con una fila por caso, en GiB.
-
-    Args:
-        devices: GiB libres de cada máquina. Si se dan, las columnas dicen dónde cabe; si no, qué
-            ocupa cada parte.
-    """
+    """Una tabla en Markdown con una fila por caso, en GiB: qué ocupa cada parte o, si se dan
+    máquinas con sus GiB libres, dónde cabe."""
     parts = () if devices else [p for p in _PARTS if any(p in row.parts for row in rows.values())]
     lines = []
     for name, row in rows.items():
-        sizes = [row.parts.get(part) for part in parts]
-        cells = [size if size is None else number(size / GIB, 2) for size in sizes]
+        sizes = [row.parts[p] / GIB if p in row.parts else None for p in parts]
+        cells = [size if size is None else number(size, 2) for size in sizes]
         verdicts = [fits(row, gib) for gib in devices.values()] if devices else [row.moment]
         lines.append([name, *cells, f"**{number(row.total / GIB, 2)}**", *verdicts])
     return markdown(["GiB", *parts, "total", *(devices or ("cuándo",))], lines)
 
 
 def _saved(shape: Shape, precision: str, adapted: Sequence[tuple], materialized: int) -> float:
-    """Bytes por token que un bloque guarda para la vuelta atrás.
-
-    Args:
-        adapted: las matrices con LoRA; vacío, se mueve todo.
-        materialized: la longitud, si hay que guardar las matrices de atención; si no, 0.
-    """
+    """Bytes por token que un bloque guarda para la vuelta atrás. Sin matrices con LoRA (`adapted`)
+    se mueve todo; `materialized` es la longitud, si se guardan las matrices de atención, o 0."""
     size, full, h, mixed = BYTES[precision], not adapted, shape.hidden, precision == "mixta"
     kept = 2 * shape.queries + 2 * shape.keys + shape.inner * shape.mlp  # q, salida, k y v
     norms = 2 * h * (4 if mixed else size)  # lo que entra en las dos normas
@@ -350,10 +331,9 @@ def _saved(shape: Shape, precision: str, adapted: Sequence[tuple], materialized:
     masks = shape.dropout * (2 * h + shape.heads * materialized * (1 + size))
     total = size * (kept + shape.heads * materialized) + norms + masks
     if full or precision == "fp32":
-        moved = [name for name, _, _ in adapted or shape.matrices]
-        read = [
-            kind for end, kind in READS[shape.family].items() if any(m.endswith(end) for m in moved)
-        ]
+        moved = tuple(name for name, _, _ in adapted or shape.matrices)
+        reads = READS[shape.family].items()
+        read = [kind for end, kind in reads if any(name.endswith(end) for name in moved)]
         read = read if mixed else set(read)  # *autocast* hace una copia para cada matriz
         width = {"norm1": h, "norm2": h, "mlp": shape.mlp, "attn": 0}  # «attn» ya está en `kept`
         return total + size * sum(width[kind] for kind in read)

@@ -9,15 +9,16 @@ import math
 import re
 import textwrap
 import tomllib
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cache
 
 from course_lib import data_path
+from course_lib.chat import widget_data
 from course_lib.tables import number
 
-# Puntos de partida, no hechos.
 FEW_SHOT_EXAMPLES = 3
 LORA_EXAMPLES, LORA_HOURS = 500, 1.0
 FULL_EXAMPLES, FULL_HOURS = 10_000, 20.0
@@ -69,9 +70,6 @@ class Needs:
         examples: ejemplos revisados de lo que se quiere, en pares de petición y respuesta.
         gpu_hours: horas de GPU que se pueden pagar.
         maintained: hay quien vuelva a evaluar y a entrenar cuando algo cambie.
-
-    Raises:
-        ValueError: si un valor no es de los admitidos.
     """
 
     lacks: Lack
@@ -84,28 +82,23 @@ class Needs:
     maintained: bool = False
 
     def __post_init__(self):
-        if self.lacks not in list(Lack):
-            options = ", ".join(f"«{lack}»" for lack in Lack)
-            raise ValueError(f"lacks={self.lacks!r} no vale: elige entre {options}.")
+        def check(name: str, holds: bool, way_out: str) -> None:
+            if not holds:
+                raise ValueError(f"{name}={getattr(self, name)!r} no vale: {way_out}.")
+
+        check("lacks", self.lacks in list(Lack), f"elige entre «{'», «'.join(Lack)}»")
         for name in ("has_evaluation", "cost_critical", "private", "maintained"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}={getattr(self, name)!r} no vale: escribe True o False.")
-        if type(self.examples) is not int or self.examples < 0:
-            raise ValueError(f"examples={self.examples!r} no vale: da un entero desde 0.")
-        if type(self.gpu_hours) not in (int, float) or not 0 <= self.gpu_hours < math.inf:
-            raise ValueError(f"gpu_hours={self.gpu_hours!r} no vale: da las horas, desde 0.")
-        sequence = isinstance(self.tried, list | tuple | set | frozenset)
-        if not sequence or any(rung not in list(Rung) for rung in self.tried):
-            raise ValueError(f"tried={self.tried!r} no vale: da una tupla como (Rung.PROMPT,).")
+            check(name, isinstance(getattr(self, name), bool), "escribe True o False")
+        whole = type(self.examples) is int and self.examples >= 0
+        check("examples", whole, "da un entero desde 0")
+        time = type(self.gpu_hours) in (int, float) and 0 <= self.gpu_hours < math.inf
+        check("gpu_hours", time, "da las horas, desde 0")
+        many = isinstance(self.tried, list | tuple | set | frozenset)
+        rungs = many and all(rung in list(Rung) for rung in self.tried)
+        check("tried", rungs, "da una tupla como (Rung.PROMPT,)")
 
 
-@dataclass(frozen=True)
-class Source:
-    """Una publicación: autores, año y enlace."""
-
-    authors: str
-    year: int
-    url: str
+Source = namedtuple("Source", "authors year url")  # una publicación
 
 
 @dataclass(frozen=True)
@@ -119,11 +112,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class Advice:
-    """El consejo: por dónde empezar y por qué.
-
-    `then` son los peldaños posibles que vendrían después, `changes` lo que daría otro consejo y
-    `measures` lo que hay que medir para saber si basta.
-    """
+    """El consejo. `then` son los peldaños posibles que vendrían después, `changes` lo que daría
+    otro consejo y `measures` lo que hay que medir para saber si basta."""
 
     rung: Rung
     then: tuple[Rung, ...]
@@ -144,19 +134,15 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
         Rung.LORA: (LORA_EXAMPLES, LORA_HOURS),
         Rung.FULL: (FULL_EXAMPLES, FULL_HOURS),
     }.get(rung, (0, 0))
-    missing = []
-    if needs.examples < examples:
-        has = number(needs.examples)
-        missing.append(f"al menos {number(examples)} ejemplos revisados (hay {has})")
-    if needs.gpu_hours < hours:
-        missing.append(f"{hours:g} h de GPU o más (hay {needs.gpu_hours:g})")
-    if rung >= Rung.LORA and not needs.has_evaluation:
-        missing.append("un conjunto de evaluación")
-    if rung >= Rung.LORA and not needs.maintained:
-        missing.append("alguien que lo mantenga")
-    if rung == Rung.FULL and Rung.LORA not in needs.tried:
-        missing.append("haber probado antes LoRA")
-    return tuple(missing)
+    trains, has = rung >= Rung.LORA, number(needs.examples)
+    missing = {
+        f"al menos {number(examples)} ejemplos revisados (hay {has})": needs.examples < examples,
+        f"{hours:g} h de GPU o más (hay {needs.gpu_hours:g})": needs.gpu_hours < hours,
+        "un conjunto de evaluación": trains and not needs.has_evaluation,
+        "alguien que lo mantenga": trains and not needs.maintained,
+        "haber probado antes LoRA": rung == Rung.FULL and Rung.LORA not in needs.tried,
+    }
+    return tuple(what for what, lacks in missing.items() if lacks)
 
 
 def advise(needs: Needs) -> Advice:
@@ -173,15 +159,19 @@ def advise(needs: Needs) -> Advice:
     left = [rung for rung in possible if rung not in skipped]
     first = left[0] if left else possible[-1]
 
-    def reasons(why: str, rows: list[dict]) -> list[Reason]:
-        return [Reason(why, row["dice"], _source(row.get("fuente"))) for row in rows]
-
-    because = f"falta {lack}" if lack != Lack.UNKNOWN else "no se sabe qué falta"
-    why = reasons(because, said["faltas"][lack.name]["razones"])
-    why += reasons("cada respuesta cuenta", said["coste"]["razones"]) if cheap else []
-    why += reasons("este peldaño", said["peldanos"][first.name]["razones"])
-    why += reasons("los datos no salen", said["privacidad"]["razones"]) if needs.private else []
-
+    fired = {
+        f"falta {lack}" if lack != Lack.UNKNOWN else "no se sabe qué falta": said["faltas"][
+            lack.name
+        ],
+        "cada respuesta cuenta": said["coste"] if cheap else {},
+        "este peldaño": said["peldanos"][first.name],
+        "los datos no salen": said["privacidad"] if needs.private else {},
+    }
+    reasons = [
+        Reason(criterion, row["dice"], _source(row.get("fuente")))
+        for criterion, part in fired.items()
+        for row in part.get("razones", ())
+    ]
     warnings = {
         "sin_evaluacion": not needs.has_evaluation,
         "probado_a_ciegas": needs.tried and not needs.has_evaluation,
@@ -198,7 +188,7 @@ def advise(needs: Needs) -> Advice:
     return Advice(
         rung=first,
         then=tuple(left[1:]),
-        reasons=tuple(why),
+        reasons=tuple(reasons),
         warnings=tuple(said["avisos"][name] for name, fires in warnings.items() if fires),
         changes=(*changes, said["faltas"][lack.name]["si_fuera_otra"]),
         measures=tuple(measures),
@@ -216,11 +206,7 @@ def _source(key: str | None) -> Source | None:
 
 
 def rung_name(rung: Rung) -> str:
-    """Cómo se llama un peldaño en una frase, en Markdown.
-
-    >>> rung_name(Rung.RAG)
-    'buscar y leer (RAG)'
-    """
+    """Cómo se llama un peldaño en una frase, en Markdown."""
     return _sayings()["peldanos"][Rung(rung).name]["nombre"]
 
 
@@ -228,29 +214,28 @@ def format_advice(advice: Advice) -> str:
     """El consejo en Markdown, con los enlaces de sus fuentes."""
 
     def item(reason: Reason) -> str:
+        name, source = reason.criterion, reason.source
         origin = "criterio del curso"
-        if reason.source:
-            origin = f"[{reason.source.authors}, {reason.source.year}]({reason.source.url})"
-        return f"**{reason.criterion[0].upper()}{reason.criterion[1:]}**: {reason.text} ({origin})"
+        if source:
+            origin = f"[{source.authors}, {source.year}]({source.url})"
+        return f"**{name[0].upper()}{name[1:]}**: {reason.text} ({origin})"
 
-    lines = [f"**Empieza por: {rung_name(advice.rung)}.**"]
-    if advice.then:
-        lines[0] += f" Si no basta: {', luego '.join(rung_name(rung) for rung in advice.then)}."
-    lines += [f"> **Aviso.** {warning}" for warning in advice.warnings]
+    then = ", luego ".join(rung_name(rung) for rung in advice.then)
+    first = f"**Empieza por: {rung_name(advice.rung)}.**" + f" Si no basta: {then}." * bool(then)
+    parts = [first, *(f"> **Aviso.** {warning}" for warning in advice.warnings)]
     for title, items in (
         ("Por qué", [item(reason) for reason in advice.reasons]),
         ("Qué cambiaría el consejo", advice.changes),
         ("Qué medir", advice.measures),
     ):
-        lines.append(f"*{title}*\n\n" + "\n".join(f"- {text}" for text in items))
-    return "\n\n".join(lines)
+        parts.append(f"*{title}*\n\n" + "\n".join(f"- {text}" for text in items))
+    return "\n\n".join(parts)
 
 
 def decision_form():
     """El formulario del consejero, con ipywidgets (7 u 8): cambia el consejo al tocar un control.
 
-    Returns:
-        Un `VBox`; `form.needs()` da lo marcado, y `form.controls`, los controles por su nombre.
+    `form.needs()` da lo marcado, y `form.controls`, los controles por su nombre.
     """
     import ipywidgets as widgets
     from nbconvert.filters import markdown2html
@@ -263,12 +248,13 @@ def decision_form():
         "gpu_hours": widgets.BoundedFloatText(max=1e9, description="Horas de GPU", **wide),
         "tried": widgets.SelectMultiple(options=steps, description="Ya probado", rows=6, **wide),
     }
-    for name, text in (
-        ("has_evaluation", "Tengo un conjunto de evaluación"),
-        ("cost_critical", "El coste o la espera de cada respuesta deciden"),
-        ("private", "Los datos no pueden salir"),
-        ("maintained", "Alguien lo mantendrá"),
-    ):
+    switches = {
+        "has_evaluation": "Tengo un conjunto de evaluación",
+        "cost_critical": "El coste o la espera de cada respuesta deciden",
+        "private": "Los datos no pueden salir",
+        "maintained": "Alguien lo mantendrá",
+    }
+    for name, text in switches.items():
         controls[name] = widgets.Checkbox(description=text, indent=False, layout=wide["layout"])
     screen = widgets.HTML()
 
@@ -298,6 +284,4 @@ def decision_widget() -> None:
     lines = ["Aquí va un formulario, que funciona con el cuaderno en marcha. Sin tocarlo dice:", ""]
     for line in advice.splitlines():
         lines += textwrap.wrap(line, 96, subsequent_indent="  " * line.startswith("-")) or [""]
-    view = {"version_major": 2, "version_minor": 0, "model_id": form.model_id}
-    plain = "\n".join(lines)
-    display({"text/plain": plain, "application/vnd.jupyter.widget-view+json": view}, raw=True)
+    display(widget_data(form, "\n".join(lines)), raw=True)

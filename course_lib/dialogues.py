@@ -47,15 +47,11 @@ class Pair:
 
 
 def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> list[Dialogue]:
-    """Lee los diálogos de un archivo `.jsonl` o `.json`, los tuyos o los de otro.
+    """Lee los diálogos de un archivo `.jsonl` o `.json`, en UTF-8, los tuyos o los de otro.
 
     Un archivo que no se entiende es un error. Un diálogo que se entiende pero no sirve (un solo
     turno, un turno vacío o con un marcador dentro) se salta, y `report` recibe una frase que dice
     cuántos son, dónde están y qué hacer.
-
-    Args:
-        path: el archivo, en UTF-8.
-        report: adónde van los avisos; por defecto se imprimen.
 
     Raises:
         FileNotFoundError: si el archivo no existe.
@@ -84,12 +80,7 @@ def collect_dialogues(
 
     Args:
         records: parejas de número y registro, con cualquiera de los dos esquemas.
-        name: de dónde vienen, para poder señalarlo.
-        unit: qué cuenta el número: «línea» o «diálogo».
-        report: adónde van los avisos.
-
-    Raises:
-        ValueError: si un registro no se entiende o no queda ningún diálogo.
+        name, unit: de dónde vienen y qué cuenta el número («línea» o «diálogo»), para señalarlo.
     """
     dialogues, noticed = [], defaultdict(list)
     for number, record in records:
@@ -102,9 +93,8 @@ def collect_dialogues(
             noticed[_UNEVEN].append(number)
         if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
             noticed[_UNPAIRED].append(number)
-
     for problem, numbers in noticed.items():
-        shown = ", ".join(map(str, numbers[:8])) + (" y más" if len(numbers) > 8 else "")
+        shown = ", ".join(map(str, numbers[:8])) + " y más" * (len(numbers) > 8)
         units = unit + "s" * (len(numbers) > 1)
         report(f"{Path(name).name}: {problem}: {len(numbers)} ({units} {shown}).")
     if not dialogues:
@@ -115,18 +105,10 @@ def collect_dialogues(
 
 
 def shipped_dialogues(part: str = "train") -> list[Dialogue]:
-    """Los diálogos de CharlaDiaria que vienen con el curso.
-
-    Args:
-        part: «train», «validation» o «test».
-
-    Raises:
-        ValueError: si la parte no es ninguna de las tres.
-    """
+    """Los diálogos de CharlaDiaria, que vienen con el curso: «train», «validation» o «test»."""
     if part not in ("train", "validation", "test"):
-        raise ValueError(
-            f"CharlaDiaria no tiene la parte «{part}»: elige «train», «validation» o «test»."
-        )
+        options = "«train», «validation» o «test»"
+        raise ValueError(f"CharlaDiaria no tiene la parte «{part}»: elige {options}.")
     return read_dialogues(data_path("charladiaria", f"{part}.jsonl"))
 
 
@@ -150,9 +132,6 @@ def split_dialogues(
     """Reparte diálogos enteros, nunca parejas, entre entrenamiento y prueba.
 
     Los diálogos idénticos van siempre al mismo lado: si no, la prueba los habría visto.
-
-    Raises:
-        ValueError: si alguno de los dos lados quedaría vacío.
     """
     groups = defaultdict(list)
     for dialogue in dialogues:
@@ -235,17 +214,13 @@ def _words(language: str) -> dict[str, list[str]]:
 def describe_dialogues(dialogues: Iterable[Sequence[str]], language: str = "es") -> DialogueStats:
     """Cuenta lo que caracteriza a un corpus de diálogos.
 
+    Un par es una intervención con la que la contesta; las cuotas de sí y de no se toman entre las
+    respuestas a preguntas de sí o no; la de respuestas únicas es respuestas distintas entre
+    respuestas. Una cuota sin casos vale 0.
+
     Args:
         dialogues: cada diálogo, la sucesión de sus intervenciones.
         language: «es» o «en»; decide qué es un sí, un no y una pregunta de sí o no.
-
-    Returns:
-        `DialogueStats`. Un par es una intervención con la que la contesta; las cuotas de sí y
-        de no se toman entre las respuestas a preguntas de sí o no; la de respuestas únicas es
-        respuestas distintas entre respuestas. Una cuota sin casos vale 0.
-
-    Raises:
-        ValueError: si la lengua no está en las tablas.
     """
     _words(language)
     dialogues = list(dialogues)
@@ -333,9 +308,10 @@ def _parse(record: object, where: str) -> tuple[Dialogue, bool]:
     if "messages" in record:
         return _parse_messages(record["messages"], where), True
     if "dialog" not in record:
+        fields = ", ".join(f"«{key}»" for key in record) or "nada"
         raise ValueError(
             f"{where}: falta el campo «dialog» (lista de turnos) o «messages» (lista de mensajes "
-            f"con «role» y «content»); hay {', '.join(f'«{k}»' for k in record) or 'nada'}."
+            f"con «role» y «content»); hay {fields}."
         )
     turns = record["dialog"]
     if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
@@ -355,22 +331,16 @@ def _parse_messages(messages: object, where: str) -> Dialogue:
     if not isinstance(messages, list):
         raise ValueError(f"{where}: «messages» debe ser una lista, y es {_type(messages)}.")
     for i, message in enumerate(messages, 1):
+        here = f"{where}, mensaje {i}"
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            raise ValueError(f"{where}, mensaje {i}: debe llevar «role» y «content».")
-        if message["role"] not in ROLES:
-            raise ValueError(
-                f"{where}, mensaje {i}: el papel «{message['role']}» no existe: "
-                f"usa {', '.join(f'«{r}»' for r in ROLES)}."
-            )
-        if not isinstance(message["content"], str):
-            raise ValueError(
-                f"{where}, mensaje {i}: «content» debe ser texto, y es {_type(message['content'])}."
-            )
-    return Dialogue(
-        turns=tuple(message["content"].strip() for message in messages),
-        roles=tuple(message["role"] for message in messages),
-        source=where,
-    )
+            raise ValueError(f"{here}: debe llevar «role» y «content».")
+        role, content = message["role"], message["content"]
+        if role not in ROLES:
+            raise ValueError(f"{here}: el papel «{role}» no existe: usa «{'», «'.join(ROLES)}».")
+        if not isinstance(content, str):
+            raise ValueError(f"{here}: «content» debe ser texto, y es {_type(content)}.")
+    turns = tuple(message["content"].strip() for message in messages)
+    return Dialogue(turns, roles=tuple(message["role"] for message in messages), source=where)
 
 
 def _problem(dialogue: Dialogue) -> str | None:

@@ -84,31 +84,16 @@ def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encode
     """Codifica una pareja tal como hacía la lección original, con todos sus defectos.
 
     Los marcadores son texto corriente, que el tokenizador parte; la pareja se corta o se rellena
-    hasta `max_length`, y las etiquetas son una copia de los ids: la pérdida lo cuenta todo, hasta
-    el relleno.
-
-    Args:
-        tokenizer: con `pad_token` asignado (la original usaba el de fin: `eos_token`).
-        user: lo que se dijo.
-        reply: lo que se respondió.
-        max_length: tokens de cada ejemplo, justos.
-
-    Raises:
-        ValueError: si el tokenizador no tiene token de relleno.
+    hasta `max_length` tokens justos, y las etiquetas son una copia de los ids: la pérdida lo cuenta
+    todo, hasta el relleno. El tokenizador ha de tener `pad_token` (la original usaba el de fin).
     """
     if tokenizer.pad_token is None:
         raise ValueError(
             "El tokenizador no tiene token de relleno, como el de GPT-2: asígnalo antes, "
             "por ejemplo «tokenizer.pad_token = tokenizer.eos_token»."
         )
-    text = original_text(tokenizer, user, reply)
-    out = tokenizer(
-        text,
-        max_length=max_length,
-        truncation=True,
-        padding="max_length",
-        return_offsets_mapping=True,
-    )
+    options = {"truncation": True, "padding": "max_length", "return_offsets_mapping": True}
+    out = tokenizer(original_text(tokenizer, user, reply), max_length=max_length, **options)
     user_end = len(f"{USER} {plain(user, tokenizer)}")
     reply_start = user_end + len(f" {BOT}")
 
@@ -119,15 +104,10 @@ def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encode
             return Kind.MARKER
         return Kind.USER if last_char < user_end else Kind.REPLY
 
-    return Encoded(
-        input_ids=out["input_ids"],
-        attention_mask=out["attention_mask"],
-        labels=list(out["input_ids"]),
-        kinds=[
-            kind(attended, end - 1)
-            for attended, (_, end) in zip(out["attention_mask"], out["offset_mapping"], strict=True)
-        ],
-    )
+    ids, mask = out["input_ids"], out["attention_mask"]
+    ends = [end for _, end in out["offset_mapping"]]
+    kinds = [kind(attended, end - 1) for attended, end in zip(mask, ends, strict=True)]
+    return Encoded(ids, mask, list(ids), kinds)
 
 
 def original_prompt(
@@ -151,13 +131,11 @@ def original_prompt(
 def prepare_for_chat(tokenizer, model=None):
     """Da a un tokenizador marcadores de un solo token, relleno propio y plantilla de chat.
 
+    Lo modifica en su sitio y lo devuelve.
+
     Args:
-        tokenizer: se modifica en su sitio.
         model: si se da, su tabla de *embeddings* crece para los tokens nuevos, y la de salida,
             si es otra.
-
-    Returns:
-        El mismo tokenizador.
     """
     known = len(tokenizer)
     tokenizer.add_tokens(list(MARKERS), special_tokens=True)
@@ -188,7 +166,6 @@ def encode_conversation(tokenizer, messages: Sequence[dict[str, str]]) -> Encode
     delante no abren otro.
 
     Args:
-        tokenizer: con plantilla de chat; la de `prepare_for_chat` u otra.
         messages: `{"role": "user" | "assistant" | …, "content": texto}`, en orden.
 
     Raises:
@@ -206,11 +183,7 @@ def encode_conversation(tokenizer, messages: Sequence[dict[str, str]]) -> Encode
 
 
 def marks_replies(template: str) -> bool:
-    """Si una plantilla de chat señala con `{% generation %}` lo que dice el modelo.
-
-    >>> marks_replies("{% if add_generation_prompt %}{% endif %}")
-    False
-    """
+    """Si una plantilla de chat señala con `{% generation %}` lo que dice el modelo."""
     return bool(re.search(r"{%-?\s*generation\s*-?%}", template))
 
 
@@ -240,40 +213,28 @@ def dialogue_messages(dialogue) -> list[dict[str, str]]:
     ['user', 'assistant']
     """
     alternate = [("user", "assistant")[i % 2] for i in range(len(dialogue.turns))]
-    messages = [
-        {"role": role, "content": turn}
-        for role, turn in zip(dialogue.roles or alternate, dialogue.turns, strict=True)
-        if role != "system"
-    ]
+    said = zip(dialogue.roles or alternate, dialogue.turns, strict=True)
+    messages = [{"role": role, "content": turn} for role, turn in said if role != "system"]
     while messages and messages[-1]["role"] == "user":
         messages.pop()
     return messages
 
 
 def collate(rows: Iterable[Encoded | dict], pad_token_id: int) -> dict:
-    """Junta ejemplos en un lote y rellena por la derecha hasta el más largo, no más.
-
-    Args:
-        rows: los ejemplos: `Encoded`, o diccionarios con sus cuatro listas.
-        pad_token_id: el id del relleno.
+    """Junta ejemplos (`Encoded`, o diccionarios con sus cuatro listas) en un lote.
 
     Returns:
-        Cuatro tensores de enteros de forma (filas, tokens del más largo). El relleno no cuenta en
-        la pérdida, sea cual sea su id.
+        Cuatro tensores de enteros de forma (filas, tokens del más largo), con relleno por la
+        derecha, que no cuenta en la pérdida sea cual sea su id.
     """
     import torch
 
     rows = [row if isinstance(row, dict) else vars(row) for row in rows]
     width = max(len(row["input_ids"]) for row in rows)
-    fill = {
-        "input_ids": pad_token_id,
-        "attention_mask": 0,
-        "labels": IGNORED,
-        "kinds": Kind.PADDING,
-    }
+    fill = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}
     return {
         name: torch.tensor([list(row[name]) + [value] * (width - len(row[name])) for row in rows])
-        for name, value in fill.items()
+        for name, value in (fill | {"kinds": Kind.PADDING}).items()
     }
 
 
@@ -298,15 +259,11 @@ def _marked(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind],
         messages, return_dict=True, return_assistant_tokens_mask=True
     )
     ids, counts, special = out["input_ids"], out["assistant_masks"], _special_tokens(tokenizer)
-
-    def kind(token: int, mine: int) -> Kind:
-        if token == tokenizer.eos_token_id:
-            return Kind.END
-        if token in special:
-            return Kind.MARKER
-        return Kind.REPLY if mine else Kind.USER
-
-    return ids, [kind(*pair) for pair in zip(ids, counts, strict=True)], counts
+    kinds = [Kind.REPLY if mine else Kind.USER for mine in counts]
+    for i, token in enumerate(ids):
+        if token in special or token == tokenizer.eos_token_id:
+            kinds[i] = Kind.END if token == tokenizer.eos_token_id else Kind.MARKER
+    return ids, kinds, counts
 
 
 def _inferred(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[int]]:

@@ -27,8 +27,6 @@ def normalize(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", bare))
 
 
-# --- Exámenes y respuestas -----------------------------------------------------------------------
-
 Answerer = Callable[[Sequence[Question]], list[str]]
 
 
@@ -42,11 +40,7 @@ class Exam:
 
 
 def build_exam(n: int = 200, seed: int = 0, language: str = "es") -> Exam:
-    """Sortea un examen de `n` preguntas por materia (de sí o no, la mitad verdaderas).
-
-    Raises:
-        ValueError: si `n` no es par o el mundo no da para tantas.
-    """
+    """Sortea un examen de `n` preguntas por materia (`n` es par: de sí o no, la mitad, ciertas)."""
     countries = world.load_countries(language)
     most = len(countries) * len(world.ATTRIBUTES)
     if n % 2 or not 2 <= n <= most:
@@ -118,9 +112,6 @@ def always_yes(questions: Sequence[Question]) -> list[str]:
     return [f"{world.WORDS[question.lang].yes.capitalize()}." for question in questions]
 
 
-# --- Correcciones --------------------------------------------------------------------------------
-
-
 def is_right(answer: str, question: Question) -> bool:
     """Si la respuesta dice lo esperado, con esas palabras, en cualquier lugar de su primera línea.
 
@@ -152,11 +143,7 @@ def yes_share(answers: Sequence[str]) -> Measure:
 
 
 def first_word(text: str) -> str:
-    """La primera palabra, en minúsculas y con sus tildes; la cadena vacía si no hay ninguna.
-
-    >>> first_word("¡Sí, claro!")
-    'sí'
-    """
+    """La primera palabra, en minúsculas y con sus tildes; la cadena vacía si no hay ninguna."""
     words = re.findall(r"\w+", text.lower())
     return words[0] if words else ""
 
@@ -180,9 +167,6 @@ def talk_loss(
         groups: el diálogo del que sale cada una.
         kinds: qué clases de token cuentan; si al ajustar solo cuentan las respuestas, compara con
             `(Kind.REPLY,)`.
-
-    Raises:
-        ValueError: si no hay ninguna pareja.
     """
     import torch
 
@@ -211,12 +195,7 @@ def talk_loss(
 
 
 def tokens_per_answer(tokenizer, questions: Sequence[Question], answers, prompt) -> float:
-    """Cuántos tokens cuesta, de media, contestar en el chat: los de la petición y los escritos.
-
-    Args:
-        answers: lo que se contestó a `questions`.
-        prompt: la función que montó la petición, como en `ask_in_chat`.
-    """
+    """Los tokens que cuesta, de media, contestar en el chat: los de la petición y la respuesta."""
     asked = [prompt(tokenizer, [{"role": "user", "content": q.text}]) for q in questions]
     return mean(len(i) + len(tokenizer.encode(a)) for i, a in zip(asked, answers, strict=True))
 
@@ -233,9 +212,7 @@ def score_row(
     """Una fila de la tabla de resultados: quién y cada medida, o `None` si no procede.
 
     Args:
-        directly: cómo contesta en la forma «Pregunta: … Respuesta:».
-        in_chat: cómo contesta en el chat.
-        exam: las preguntas.
+        directly, in_chat: cómo contesta en la forma «Pregunta: … Respuesta:» y en el chat.
         talk: su pérdida conversando, de `talk_loss`.
         seconds: lo que costó ajustarlo.
         tokens: lo que cuesta cada respuesta, de `tokens_per_answer`.

@@ -1,8 +1,7 @@
 """Cargar del Hub de Hugging Face: qué se baja, de dónde, y qué hacer cuando no se puede.
 
-Lo que baja y guarda son los cargadores de transformers y datasets, sin tocar. Aquí se comprueba que
-lo bajado es lo publicado, y cada fallo se cuenta con una frase (`explain`). Los archivos ya
-descargados no se pierden: al repetir, solo se baja lo que falta.
+Lo que baja y guarda son los cargadores de transformers y datasets, sin tocar. Aquí se comprueba
+que lo bajado es lo publicado, y cada fallo se cuenta con una frase (`explain`).
 """
 
 import errno
@@ -34,15 +33,8 @@ _loaded: dict[str, list[Dialogue]] = {}  # cada parte, una vez por proceso; las 
 
 
 def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> list[Dialogue]:
-    """Los diálogos de DailyDialog (Li et al., 2017, arXiv:1710.03957), del Hub.
-
-    Args:
-        part: «train», «validation» o «test».
-        report: adónde va el aviso de cuál se usó, si no fue la primera fuente.
-
-    Raises:
-        ConnectionError: si no se pudo bajar de ninguna; la frase dice por qué.
-    """
+    """Los diálogos de DailyDialog (Li et al., 2017, arXiv:1710.03957): «train», «validation» o
+    «test». Si no se usa la primera fuente, lo avisa; si no hay ninguna, la frase dice por qué."""
     from datasets import load_dataset
 
     if part in _loaded:
@@ -56,10 +48,9 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
             problems.append(str(error))
             continue
         dialogues = collect_dialogues(enumerate(table, 1), f"{name} ({part})", "diálogo", report)
-        if problems:
-            report(f"{problems[0]} Se usa la copia «{name}».")
-        else:
-            _loaded[part] = dialogues
+        if not problems:
+            return _loaded.setdefault(part, dialogues)
+        report(f"{problems[0]} Se usa la copia «{name}».")
         return dialogues
     raise ConnectionError(problems[0])
 
@@ -68,16 +59,11 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
 def checked(name: str) -> Iterator[None]:
     """Envuelve una carga: sus fallos, en una frase, y lo bajado, comprobado.
 
-    Sin red, la carga se conforma con lo ya descargado.
-
-    Args:
-        name: el nombre en el Hub, o una carpeta: entonces solo se explican los fallos.
+    Sin red, la carga se conforma con lo ya descargado. De una carpeta solo se explican los fallos.
 
     Raises:
-        FileNotFoundError: si no existe lo que se pide.
-        ValueError: si lo descargado está dañado.
-        ConnectionError: si no se pudo descargar.
-        OSError: si no cabe en el disco.
+        FileNotFoundError, ValueError, ConnectionError, OSError: si no existe, está dañado, no se
+            puede descargar o no cabe en el disco.
     """
     local = Path(name).is_dir()
     if not local and _is_a_path(name):
@@ -140,9 +126,6 @@ def refuse_damaged(name: str, error: Exception | None = None) -> None:
 
     En la caché cada archivo se llama como su suma: SHA-256 los grandes y SHA-1 de git los demás.
     (En Windows, sin enlaces simbólicos, los nombres no llevan la suma y no se puede comprobar).
-
-    Raises:
-        ValueError: si había alguno, con `error` como causa.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -219,12 +202,7 @@ def sha256(path: Path) -> str:
 
 
 def verify_checksums(directory: Path) -> None:
-    """Comprueba que los archivos del modelo son los publicados.
-
-    Raises:
-        FileNotFoundError: si falta alguno, o la lista de sumas.
-        ValueError: si alguno no coincide con su suma, o a la lista le falta una.
-    """
+    """Comprueba que los archivos del modelo están y son los publicados; si no, dice cuál no."""
     way_out = "Vuelve a descargar el curso o restaura el archivo con git."
     sums = directory / "SHA256SUMS"
     if not sums.exists():
@@ -238,9 +216,6 @@ def verify_checksums(directory: Path) -> None:
             raise FileNotFoundError(f"Falta «{path}». {way_out}")
         if sha256(path) != digest:
             raise ValueError(f"«{path}» está dañado: su SHA-256 no es el de «{sums}». {way_out}")
-
-
-# --- Los fallos, en una frase --------------------------------------------------------------------
 
 
 def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exception] | None, str]:

@@ -66,9 +66,6 @@ def cheapest_rung(
         target: la proporción de aciertos que te basta, entre 0 y 1.
         grade: si una respuesta vale; por omisión, `is_right`.
 
-    Raises:
-        ValueError: si no hay preguntas o peldaños, o si la meta no está entre 0 y 1.
-
     >>> right = Strategy("sabelotodo", lambda: lambda questions: [q.answer for q in questions])
     >>> mute = Strategy("mudo", lambda: lambda questions: [""] * len(questions))
     >>> cheapest_rung([Question("capital", "¿Y la de Perú?", "Lima")], [mute, right]).chosen
@@ -133,9 +130,6 @@ def format_climb(climb: Climb) -> str:
     return f"{markdown(['Peldaño', 'Aciertos', 'Tokens por respuesta'], rows)}\n\n{end}"
 
 
-# --- Maneras de preguntar ------------------------------------------------------------------------
-
-
 def form_prompt(tokenizer, question: Question) -> list[int]:
     """La forma «Pregunta: … Respuesta:», que es la que el modelo aprendió."""
     return tokenizer.encode(world.question_prompt(question))
@@ -159,8 +153,6 @@ def chat_question(tokenizer, question: Question) -> list[int]:
     return chat_prompt(tokenizer, [{"role": "user", "content": question.text}])
 
 
-# --- La escalera guardada ------------------------------------------------------------------------
-
 EXAMS = {"hechos": "Hechos", "si_no": "Sí/no", "documentos": "Documentos nuevos"}
 KEPT = {"sabe": "Sabe", "si_no_forma": "Sí/no", "lee": "Lee"}
 
@@ -168,9 +160,8 @@ KEPT = {"sabe": "Sabe", "si_no_forma": "Sí/no", "lee": "Lee"}
 def spread(rows: Sequence[Mapping], column: str) -> Measure:
     """El valor medio de una medida y su margen.
 
-    Con una sola medida, el margen es su intervalo del 95%; con varias semillas, el que va del
-    límite más bajo al más alto de los intervalos de todas: incluye el azar de las preguntas y el
-    del ajuste.
+    Con una sola medida es su intervalo del 95%; con varias semillas, del límite más bajo al más
+    alto de los de todas: incluye el azar de las preguntas y el del ajuste.
     """
     cells = [row[column] for row in rows]
     values = tuple(c.value for c in cells)
@@ -184,12 +175,8 @@ def ladder_rows(result: Mapping) -> dict[str, list[dict]]:
 
 
 def format_ladder(result: Mapping, names: Sequence[str] | None = None) -> str:
-    """La escalera como tabla de Markdown.
-
-    Args:
-        result: lo guardado por `python -m taller escalera`.
-        names: qué peldaños y en qué orden; por omisión, todos.
-    """
+    """La escalera guardada por `python -m taller escalera`, entera o solo los peldaños `names`,
+    como tabla de Markdown."""
     rows, lines = ladder_rows(result), []
     for name in names or rows:
         costs = [[row.get(column) for row in rows[name]] for column in ("tokens", "segundos")]
@@ -211,12 +198,7 @@ def format_kept(result: Mapping, names: Sequence[str]) -> str:
 
 
 def ladder_figure(result: Mapping, names: Sequence[str], title: str):
-    """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño.
-
-    Args:
-        result: lo guardado por `python -m taller escalera`.
-        names: qué peldaños, de arriba abajo.
-    """
+    """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño."""
     rows = ladder_rows(result)
     groups = {
         label: [(name.replace("*", ""), spread(rows[name], exam), color) for name in names]

@@ -13,19 +13,14 @@ from pathlib import Path
 
 from course_lib.tables import from_json
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-NO_PROGRESS_BARS = {  # que en un cuaderno ejecutado quedarían grabadas a medias
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",
-}
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+# Una barra quedaría grabada a medias en el cuaderno ejecutado.
+NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
 DEAD_KERNEL = (
     "se cerró de golpe, quizá por falta de memoria; un entrenamiento a medias sigue al repetir "
     "la orden"
 )
 SCOREBOARD_FILE = "resultados.json"
-
-
 DRIVE = "/content/drive/MyDrive"  # donde Colab pone tu Drive, si lo activas
 
 
@@ -55,39 +50,28 @@ class LessonRun:
 
 
 def find_notebooks(selectors: Sequence[str] = (), folder: Path | None = None) -> list[Path]:
-    """Encuentra las lecciones pedidas, en el orden del curso.
+    """Encuentra las lecciones pedidas, en el orden del curso; todas, si no se pide ninguna.
 
     Args:
-        selectors: números («3», «03»), nombres («03_construir_el_dataset») o rutas de cuadernos;
-            vacío, todas las lecciones.
+        selectors: números («3», «03»), nombres («03_construir_el_dataset») o rutas de cuadernos.
         folder: la carpeta de las lecciones; por omisión, `notebooks/` del repositorio.
-
-    Raises:
-        FileNotFoundError: si no está la carpeta, o si está vacía.
-        ValueError: si algo de lo pedido no corresponde a una lección.
     """
     folder = folder or course_root() / "notebooks"
     lessons = sorted(folder.glob("[0-9]*.ipynb"))
-    by_name = [text for text in selectors if not Path(text).is_file()]
-    if not lessons and (by_name or not selectors):
+    found = {Path(text).resolve() for text in selectors if Path(text).is_file()}
+    named = [text for text in selectors if not Path(text).is_file()]
+    if not lessons and (named or not selectors):
         raise FileNotFoundError(
             f"No hay lecciones en {folder}: ejecuta la orden desde la carpeta del repositorio."
         )
-    if not selectors:
-        return lessons
-    return sorted({_find_notebook(text, lessons) for text in selectors}, key=lambda p: p.name)
-
-
-def _find_notebook(selector: str, lessons: list[Path]) -> Path:
-    if Path(selector).is_file():
-        return Path(selector).resolve()
-    for path in lessons:
-        number = path.stem.split("_")[0]
-        same_number = selector.isdigit() and int(selector) == int(number)
-        if same_number or selector in (path.stem, path.name):
-            return path
-    names = ", ".join(path.stem for path in lessons)
-    raise ValueError(f"No hay ninguna lección «{selector}»: las que hay son {names}.")
+    for text in named:
+        known = {path: (path.stem, path.name, path.stem.split("_")[0]) for path in lessons}
+        matching = {path for path, names in known.items() if text.zfill(2) in names}
+        if not matching:
+            names = ", ".join(path.stem for path in lessons)
+            raise ValueError(f"No hay ninguna lección «{text}»: las que hay son {names}.")
+        found |= matching
+    return sorted(found, key=lambda path: path.name) if selectors else lessons
 
 
 def course_root() -> Path:
@@ -102,15 +86,11 @@ def run_notebooks(
     """Ejecuta cuadernos, uno tras otro, cada uno en su propio núcleo (*kernel*) y en su carpeta.
 
     De cada uno escribe en `output_dir` el cuaderno ejecutado y su página HTML, que se lee sin red;
-    también del que falla, hasta donde llegó. Con el primero que falla, se detiene.
+    también del que falla, hasta donde llegó. Con el primero que falla, se detiene: solo el último
+    resultado puede llevar error.
 
     Args:
-        paths: los cuadernos, en orden.
-        output_dir: carpeta de resultados; se crea si no existe.
         save_in_place: además, actualiza con sus salidas los cuadernos de origen que no fallan.
-
-    Returns:
-        Un resultado por cuaderno ejecutado; solo el último puede llevar error.
     """
     import nbformat
 
@@ -140,17 +120,13 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from tqdm import tqdm
 
-    code_cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    current = 0
-    offline = _track_name(notebook) == "mini"  # las demás rutas descargan su modelo
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    started = []
+    with tqdm(total=len(codes), desc=path.stem, unit="celda", file=sys.stderr) as bar:
 
-    with tqdm(total=len(code_cells), desc=path.stem, unit="celda", file=sys.stderr) as bar:
-
-        def start_cell(cell, cell_index):
-            nonlocal current
-            if cell.cell_type == "code":
-                current = code_cells.index(cell_index)
-                bar.update(current - bar.n)
+        def start(cell, cell_index):
+            bar.update(len(started) - bar.n)
+            started.append(cell)
 
         client = NotebookClient(
             notebook,
@@ -161,20 +137,21 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             coalesce_streams=True,
             extra_arguments=["--log-level=40"],  # del núcleo, solo sus errores
             resources={"metadata": {"path": str(path.resolve().parent)}},
-            on_cell_start=start_cell,
+            on_cell_execute=start,
         )
+        on = NO_BARS + (OFFLINE if _track_name(notebook) == "mini" else ())  # las demás descargan
+        own = {"CURSO_SALIDA": str(output_dir.resolve())} | dict.fromkeys(on, "1")
         try:
-            own = {"CURSO_SALIDA": str(output_dir.resolve())} | NO_PROGRESS_BARS
-            client.execute(env=os.environ | own | (OFFLINE if offline else {}))
+            client.execute(env=os.environ | own)
         except (CellControlSignal, DeadKernelError) as error:
             name = getattr(error, "ename", "el núcleo")
             detail = getattr(error, "evalue", DEAD_KERNEL).strip() or "sin más explicación"
-            first_line = notebook.cells[code_cells[current]].source.strip().split("\n")[0]
+            first_line = started[-1].source.strip().split("\n")[0]
             return (
-                f"La lección {path.stem} se detuvo en la celda de código {current + 1} de "
-                f"{len(code_cells)}, la que empieza «{first_line}»: {name}: {detail}"
+                f"La lección {path.stem} se detuvo en la celda de código {len(started)} de "
+                f"{len(codes)}, la que empieza «{first_line}»: {name}: {detail}"
             )
-        bar.update(len(code_cells) - bar.n)
+        bar.update(len(codes) - bar.n)
     return None
 
 
@@ -198,22 +175,13 @@ def peak_memory_gib() -> float | None:
 
 
 def read_scoreboard(output_dir: Path, since: float) -> list[dict]:
-    """Lee la tabla de resultados que deja la lección 05, si es de esta ejecución.
-
-    Args:
-        output_dir: la carpeta de resultados.
-        since: hora de comienzo (`time.time()`); una tabla anterior no se enseña como nueva.
-
-    Returns:
-        Las filas de la tabla, o una lista vacía si no la hay.
-    """
+    """Las filas de la tabla de resultados que deja la lección 05; ninguna, si no la hay o es
+    anterior a la hora `since`."""
     path = output_dir / SCOREBOARD_FILE
     if not path.is_file() or path.stat().st_mtime < since:
         return []
     return from_json(path.read_text(encoding="utf-8"))
 
-
-# --- Los archivos de los cuadernos ------------------------------------------------------------
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _PROGRESS_BAR = re.compile(r"\r|\d+%\|")
@@ -226,11 +194,7 @@ _NOTEBOOK_METADATA = {
 
 
 def read_notebook(path: Path):
-    """Lee un cuaderno y da a las celdas sin identificador uno que depende de su posición.
-
-    Raises:
-        ValueError: si el archivo no es un cuaderno de Jupyter en formato 4.
-    """
+    """Lee un cuaderno y da a las celdas sin identificador uno que depende de su posición."""
     import nbformat
 
     try:
@@ -273,23 +237,15 @@ def _is_noise(output) -> bool:
 
 
 def to_html(notebook, path: Path) -> str:
-    """Convierte un cuaderno en una página HTML que no pide nada a la red.
+    """Convierte un cuaderno ejecutado en una página HTML que no pide nada a la red.
 
-    Args:
-        notebook: el cuaderno ejecutado.
-        path: de dónde viene: da el título y la carpeta de sus imágenes.
+    `path` da el título y la carpeta de las imágenes.
     """
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
-        embed_images=True,
-        language_code="es",
-        mathjax_url="",
-        require_js_url="",
-        jquery_url="",
-        jupyter_widgets_base_url="",
-        html_manager_semver_range="",
-    )
+    remote = "mathjax_url require_js_url jquery_url jupyter_widgets_base_url"
+    local = dict.fromkeys([*remote.split(), "html_manager_semver_range"], "")
+    exporter = HTMLExporter(embed_images=True, language_code="es", **local)
     metadata = {"name": path.stem, "path": str(path.resolve().parent)}
     page = _with_described_images(notebook)
     body, _ = exporter.from_notebook_node(page, resources={"metadata": metadata})
@@ -312,14 +268,9 @@ def _with_described_images(notebook):
             cell.source = _REMOTE_IMAGE.sub(r"\1", cell.source)
         for output in cell.get("outputs", []):
             png = output.get("data", {}).get("image/png")
-            alt = image_alt(cell, output)
+            said = output.get("metadata", {}).get("image/png", {}).get("alt")
+            alt = said or cell.metadata.get("alt")
             if png and alt:
                 image = f'<img src="data:image/png;base64,{png.strip()}" alt="{escape(alt)}">'
                 output.data = {"text/html": image}
     return page
-
-
-def image_alt(cell, output) -> str:
-    """El texto alternativo de una figura: el de la salida o, si falta, el de la celda."""
-    in_output = output.get("metadata", {}).get("image/png", {}).get("alt", "")
-    return in_output or cell.metadata.get("alt", "")

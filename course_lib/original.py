@@ -35,16 +35,9 @@ def total_steps(track: Track) -> int:
 
 
 def original_examples(track: Track, tokenizer) -> list[Encoded]:
-    """Las parejas de la ruta con la codificación original.
-
-    Args:
-        tokenizer: sin relleno propio: se le asigna el token de fin, como hacía la original.
-    """
-    tokenizer.pad_token = tokenizer.eos_token
-    return [
-        encode_original(tokenizer, pair.user, pair.reply, track.max_length)
-        for pair in training_pairs(track)
-    ]
+    """Las parejas de la ruta con la codificación original, que rellena con el token de fin."""
+    tokenizer.pad_token, length = tokenizer.eos_token, track.max_length
+    return [encode_original(tokenizer, p.user, p.reply, length) for p in training_pairs(track)]
 
 
 def original_arguments(track: Track, folder: Path):
@@ -75,11 +68,9 @@ def original_arguments(track: Track, folder: Path):
 def original_model(track: Track, folder: Path | None = None):
     """El modelo que sale de la receta original: el ya guardado en `folder` o, si no, uno nuevo.
 
-    Lo guardado solo vale si salió de esta misma ruta y de los mismos pesos de partida. Un
-    ajuste que se cortó sigue desde su último punto de control.
+    Lo guardado solo vale si salió de esta misma ruta y de los mismos pesos de partida.
 
-    Returns:
-        `(modelo, tokenizador, segundos)`: los segundos son los que costó ajustarlo.
+    Returns: `(modelo, tokenizador, segundos)`: los segundos son los que costó ajustarlo.
     """
     folder = folder or output_path("fracaso", track.name)
     args, model = original_arguments(track, folder), track.load_model()
@@ -95,11 +86,7 @@ def original_model(track: Track, folder: Path | None = None):
 
 
 def original_log(track: Track, folder: Path | None = None) -> list[dict]:
-    """El registro del ajuste que guardó `original_model`: pérdidas por clase, paso a paso.
-
-    Raises:
-        FileNotFoundError: si aún no se ha ajustado ni guardado ninguno.
-    """
+    """El registro del ajuste que guardó `original_model`: pérdidas por clase, paso a paso."""
     path = (folder or output_path("fracaso", track.name)) / RECIPE
     if not path.exists():
         raise FileNotFoundError(
@@ -125,15 +112,10 @@ def recipe(track: Track, args, start: str) -> dict:
             de la ruta: alguien pudo pasar un modelo ya entrenado a medias.
     """
     names = (
-        "num_train_epochs",
-        "per_device_train_batch_size",
-        "learning_rate",
-        "warmup_steps",
-        "weight_decay",
-        "seed",
+        "num_train_epochs per_device_train_batch_size learning_rate warmup_steps weight_decay seed"
     )
     turns = [d.turns for d in track.load_dialogues("train")[: track.train_dialogues]]
-    return {name: getattr(args, name) for name in names} | {
+    return {name: getattr(args, name) for name in names.split()} | {
         "version": __version__,
         "ruta": track.name,
         "longitud": track.max_length,

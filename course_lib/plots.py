@@ -25,11 +25,7 @@ NAMES, COLORS, PASTELS, DASHES, HATCHES = (
 
 
 def new_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (7.5, 3.6)):
-    """Una figura vacía con el estilo del curso; el título dice el hallazgo.
-
-    Returns:
-        `(figura, ejes)` de matplotlib. Se enseña con `show`.
-    """
+    """Una figura vacía, con sus ejes, en el estilo del curso; el título dice el hallazgo."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained", dpi=110)
@@ -43,11 +39,7 @@ def new_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (
 
 
 def show(figure, alt: str) -> None:
-    """Enseña una figura en el cuaderno con su texto alternativo, que un lector de pantalla lee.
-
-    Raises:
-        ValueError: si falta el texto alternativo.
-    """
+    """Enseña una figura en el cuaderno con su texto alternativo, que un lector de pantalla lee."""
     if not alt.strip():
         raise ValueError("A la figura le falta el texto alternativo: di en una frase qué enseña.")
     from io import BytesIO
@@ -61,13 +53,8 @@ def show(figure, alt: str) -> None:
 
 
 def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
-    """Enseña un ejemplo token a token: el color dice qué es cada uno, y la raya, que cuenta.
-
-    Args:
-        encoded: el ejemplo codificado.
-        tokenizer: para volver a texto cada id.
-        limit: cuántos tokens enseñar como mucho; de los demás se dice cuántos son.
-    """
+    """Enseña un ejemplo token a token: el color dice qué es cada uno, y la raya, que cuenta; de
+    los que pasan de `limit`, solo cuántos son."""
     from IPython.display import HTML, display
 
     texts = [tokenizer.decode([token]) for token in encoded.input_ids[:limit]]
@@ -79,12 +66,7 @@ def tokens_html(texts: Sequence[str], kinds: Sequence[int], counted: Sequence[bo
 
     Lo que cuenta en la pérdida va entre ⟦ y ⟧, que se leen también donde se pierden los estilos,
     como en GitHub, y con una raya debajo, que es un borde: un subrayado no pasa el filtro con que
-    JupyterLab limpia las salidas guardadas.
-
-    Args:
-        texts: los tokens que se enseñan: los primeros, o todos.
-        kinds: la clase de todos los tokens del ejemplo, también de los que no se enseñan.
-        counted: si cuenta cada uno.
+    JupyterLab limpia las salidas guardadas. `texts` son los que se enseñan: los primeros, o todos.
     """
     cells = []
     for i, text in enumerate(texts):
@@ -141,11 +123,7 @@ def loss_by_kind(log: Sequence[dict], title: str):
 
 
 def train_and_held_out(log: Sequence[dict], title: str):
-    """La pérdida de entrenamiento y la de lo apartado, según los pasos.
-
-    Args:
-        log: anotaciones de `fine_tune`, con `loss` unas y `eval_loss` otras.
-    """
+    """La pérdida de entrenamiento y la de lo apartado, según las anotaciones de `fine_tune`."""
     train = {"color": "#0072B2", "ls": "--", "label": "entrenamiento"}
     held_out = {"color": "#D55E00", "marker": "o", "label": "apartado"}
     return _loss_lines(
@@ -180,11 +158,7 @@ def histogram(values: Sequence[float], title: str, xlabel: str, ylabel: str, lim
 
 
 def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
-    """Una escalera: de cada peldaño, su nombre encima y dentro qué cambia y qué cuesta.
-
-    Args:
-        rungs: ternas (nombre, qué cambia, qué cuesta) de abajo arriba, en pocas palabras.
-    """
+    """Una escalera: de cada peldaño, de abajo arriba, su nombre, qué cambia y qué cuesta."""
     figure, axes = new_axes(title, "", "", size=(9.5, 4.6))
     steps = range(1, len(rungs) + 1)
     axes.bar(steps, [1 + step for step in steps], width=0.96, color="#56B4E9", alpha=0.35)
@@ -199,11 +173,7 @@ def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
 
 
 def scoreboard_bars(rows: Sequence[dict], title: str):
-    """Las proporciones de la tabla con su intervalo del 95%: un grupo de barras por medida.
-
-    Args:
-        rows: filas de `evaluation.score_row`.
-    """
+    """Las proporciones de filas de `score_row`, con su intervalo: un grupo de barras por medida."""
     names = {
         "sabe": "sabe",
         "chat": "responde\nen chat",
@@ -222,12 +192,8 @@ def scoreboard_bars(rows: Sequence[dict], title: str):
 
 
 def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], styles) -> None:
-    """Un grupo de barras por rótulo y una barra por serie, en tanto por ciento.
-
-    Args:
-        series: de cada una, una proporción o una `Measure` por rótulo; la segunda lleva intervalo.
-        styles: color y trama de cada serie.
-    """
+    """Un grupo de barras por rótulo y una por serie, en tanto por ciento; con intervalo, si se dan
+    `Measure` y no números. `styles`: el color y la trama de cada serie."""
     width = 0.8 / len(series)
     for k, ((name, shares), (color, hatch)) in enumerate(zip(series.items(), styles)):
         at = [i + k * width for i in range(len(labels))]
@@ -239,8 +205,6 @@ def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], s
                 axes.errorbar(x, value, ends, color="black", lw=1, capsize=2)
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(labels))], labels)
 
-
-# --- La autopsia ----------------------------------------------------------------------------------
 
 HATCHES = {Kind.MARKER: "//", Kind.USER: "..", Kind.REPLY: "", Kind.END: "xx", Kind.PADDING: "\\\\"}
 
@@ -267,9 +231,7 @@ def contributions(row: Mapping, shares: Mapping[Kind, float]) -> dict[Kind, floa
 def loss_contributions(log: Sequence[dict], shares: Mapping[Kind, float], title: str):
     """Lo que cada clase de token aporta a la pérdida, apilado hasta dar el total.
 
-    Args:
-        log: anotaciones de `fine_tune`.
-        shares: qué parte de los tokens que cuentan es de cada clase; suman 1.
+    Los argumentos son como los de `contributions`; `log`, las anotaciones de `fine_tune`.
     """
     figure, axes = new_axes(title, "paso de entrenamiento", "aportación a la pérdida (nats)")
     rows = [row for row in log if "loss" in row]
@@ -320,12 +282,7 @@ def dots(groups: Mapping[str, Sequence[tuple]], title: str, xlabel: str):
 
 
 def first_word_bars(words: Sequence[str], series: Mapping[str, Mapping[str, float]], title: str):
-    """La probabilidad de cada primer token de la respuesta, con una barra por serie.
-
-    Args:
-        words: los tokens que se enseñan, tal como los decodifica el tokenizador.
-        series: por el nombre de cada modelo, la probabilidad de cada token.
-    """
+    """La probabilidad de cada primer token (`words`, tal como se decodifican), por modelo."""
     figure, axes = new_axes(title, "primer token de la respuesta", "probabilidad media (%)")
     styles = [("#BBBBBB", "//"), ("#D55E00", ""), ("#009E73", "..")]
     shares = {name: [chance.get(w, 0.0) for w in words] for name, chance in series.items()}

@@ -1,7 +1,6 @@
 """Lectura: contextos con nombres inventados, que ningún modelo pudo aprender de memoria.
 
-Quien contesta bien sobre ellos tiene que leer: la respuesta está en el contexto y en ningún otro
-sitio.
+Quien contesta bien sobre ellos lee: la respuesta está en el contexto y en ningún otro sitio.
 """
 
 import random
@@ -36,8 +35,6 @@ def _real_words(language: str) -> frozenset[str]:
 def invent_name(rng: random.Random, reserved: bool = False, language: str = "es") -> str:
     """Inventa un nombre sílaba a sílaba («Tarvela»), que no es ningún nombre del mundo.
 
-    En inglés va sin tildes ni otras letras que las inglesas.
-
     Uno de cada diez nombres queda reservado para los exámenes (`reserved=True`): el
     preentrenamiento no los usa nunca, así que leerlos de un contexto no puede ser memoria.
     """
@@ -62,12 +59,11 @@ def _invent_value(kind: str, rng: random.Random, reserved: bool, language: str) 
         return name()
     if kind == "persona":
         return f"{name()} {name()}"
+    common = kind.endswith(("inventado", "inventada"))
     return rng.choice(world.load_templates(language)["valores"][kind]).format(
         lugar=name(),
         persona=f"{name()} {name()}",
-        palabra=name().lower()
-        if kind.endswith("inventado") or kind.endswith("inventada")
-        else name(),
+        palabra=name().lower() if common else name(),
         anio=rng.randint(1500, 2020),
         decenas=rng.randint(2, 99),
         centenas=rng.randint(100, 999),
@@ -78,16 +74,12 @@ def _invent_value(kind: str, rng: random.Random, reserved: bool, language: str) 
 def reading_example(
     rng: random.Random, sentences: int, reserved: bool = False, language: str = "es"
 ) -> tuple[str, list[Question]]:
-    """Un contexto de `sentences` frases inventadas y una pregunta por cada una de ellas.
+    """Un contexto de `sentences` frases inventadas y una pregunta por cada una, en su orden.
 
     La mitad de las veces varias frases dicen la misma relación de sujetos distintos: para acertar
     hay que leer el sujeto, no solo el tipo de respuesta.
-
-    Returns:
-        El contexto y sus preguntas, en el orden de las frases.
     """
-    relations = world.load_templates(language)["lectura"]
-    chosen = rng.sample(relations, sentences)
+    chosen = rng.sample(world.load_templates(language)["lectura"], sentences)
     if rng.random() < 0.5:
         chosen = [rng.choice(chosen[:2]) for _ in chosen]
     subject = {}  # a veces el mismo sujeto sigue en la frase siguiente, como al hablar de alguien
@@ -102,11 +94,9 @@ def reading_example(
         seen.add(relation["preguntas"][0])
         b = _invent_value(relation["b"], rng, reserved, language)
         lines.append(world.render(rng.choice(relation["frases"]), a=a, b=b))
-        asked.append((rng.choice(relation["preguntas"]), a, b))
+        asked.append((world.render(rng.choice(relation["preguntas"]), a=a), b))
     context = " ".join(lines)
-    return context, [
-        Question("lectura", world.render(q, a=a), b, context, language) for q, a, b in asked
-    ]
+    return context, [Question("lectura", q, b, context, language) for q, b in asked]
 
 
 def reading_questions(n: int, seed: int = 0, language: str = "es") -> list[Question]:
@@ -117,18 +107,12 @@ def reading_questions(n: int, seed: int = 0, language: str = "es") -> list[Quest
     ]
 
 
-# --- El texto del preentrenamiento ------------------------------------------------------------
-
-
 def pretraining_documents(seed: int | str = 0, language: str = "es") -> Iterator[str]:
-    """Genera sin fin los textos con los que se preentrena el minimodelo.
+    """Genera sin fin los textos con los que se preentrena el minimodelo, en «es» o en «en».
 
     De cada cien, unos 40 son de lectura, 36 de sí o no, 12 de preguntas y 12 de frases: copiar de
-    un contexto y decidir si algo es verdad es lo que más tarda en aprenderse.
-
-    Args:
-        seed: la misma semilla da siempre los mismos textos.
-        language: «es», el del minimodelo, o «en».
+    un contexto y decidir si algo es verdad es lo que más tarda en aprenderse. La misma semilla da
+    siempre los mismos textos.
     """
     rng, countries = random.Random(seed), world.load_countries(language)
     while True:
@@ -150,34 +134,28 @@ def _reading(rng: random.Random, language: str) -> str:
     """Un contexto inventado y una o dos preguntas sobre él."""
     _, questions = reading_example(rng, rng.choice((1, 2, 2, 3, 3, 4, 5)), language=language)
     first, *others = rng.sample(questions, min(2, len(questions)))
-    return "\n".join([_solved([first]), *(_solved([replace(q, context=None)]) for q in others)])
+    return _solved([first, *(replace(q, context=None) for q in others)])
 
 
 def _yes_no_run(rng: random.Random, countries: Sequence[Country]) -> str:
     """De una a cinco preguntas de sí o no, verdaderas o falsas al azar."""
-    return _solved(
-        [
-            world.yes_no_question(
-                rng.choice(countries), rng.choice(ATTRIBUTES), rng.random() < 0.5, rng, form=None
-            )
-            for _ in range(rng.randint(1, 5))
-        ]
-    )
+
+    def asked() -> Question:
+        country, attribute = rng.choice(countries), rng.choice(ATTRIBUTES)
+        return world.yes_no_question(country, attribute, rng.random() < 0.5, rng, form=None)
+
+    return _solved([asked() for _ in range(rng.randint(1, 5))])
 
 
 def _fact_run(rng: random.Random, countries: Sequence[Country], attribute: str) -> str:
     """De una a cinco preguntas, de un atributo o de varios: así funciona después el *few-shot*."""
     same = rng.random() < 0.5
-    return _solved(
-        [
-            world.fact_question(
-                rng.choice(countries),
-                attribute if same else rng.choice(ATTRIBUTES),
-                form=rng.choice((0, 0, 1, 2)),
-            )
-            for _ in range(rng.randint(1, 5))
-        ]
-    )
+
+    def asked() -> Question:
+        country, other = rng.choice(countries), attribute if same else rng.choice(ATTRIBUTES)
+        return world.fact_question(country, other, form=rng.choice((0, 0, 1, 2)))
+
+    return _solved([asked() for _ in range(rng.randint(1, 5))])
 
 
 def _profile(rng: random.Random, countries: Sequence[Country]) -> str:
@@ -202,37 +180,17 @@ def _solved(questions: Sequence[Question]) -> str:
     return "\n".join(f"{world.question_prompt(q)} {q.answer}." for q in questions)
 
 
-# --- Los documentos, dichos de más maneras -------------------------------------------------------
-
-
-def plain_texts(documents: Sequence[Document]) -> list[str]:
-    """Los documentos tal cual: una sola redacción de cada hecho."""
-    return [document.text for document in documents]
-
-
-def reworded_texts(documents: Sequence[Document], copies: int = 6, seed: int = 0) -> list[str]:
-    """Cada documento `copies` veces, con las frases en otro orden y en otra redacción al azar."""
-    rng = random.Random(seed)
-    texts = []
-    for document in documents:
-        for _ in range(copies):
-            lines = [rng.choice(wordings) for wordings, _ in _facts(document)]
-            rng.shuffle(lines)
-            texts.append(" ".join(lines))
-    return texts
-
-
 def reworded_questions(documents: Sequence[Document]) -> list[str]:
     """Los hechos como pregunta y respuesta, con las redacciones que el examen no usa."""
     return [
         f"{world.question_prompt(replace(question, text=text, context=None))} {question.answer}."
         for document in documents
-        for (_, asked), question in zip(_facts(document), document.questions, strict=True)
+        for (_, asked), question in zip(wordings(document), document.questions, strict=True)
         for text in asked
     ]
 
 
-def _facts(document: Document) -> list[tuple[list[str], list[str]]]:
+def wordings(document: Document) -> list[tuple[list[str], list[str]]]:
     """De cada frase, sus redacciones (ella incluida) y las otras maneras de preguntarla."""
     lines = re.split(r"(?<=\.) ", document.text)
     return [

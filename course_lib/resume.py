@@ -31,10 +31,11 @@ INDIFFERENT = (
     "restore_callback_states log save_ hub_ push_to_hub dataloader_num dataloader_p "
     "per_device_ gradient_accumulation_steps auto_find_batch_size torch_empty_cache"
 ).split()
-# Cómo lo dicen CUDA y MPS, la CPU (dos versiones de torch) y cuBLAS.
+# Cómo dicen que falta memoria CUDA y MPS, la CPU (dos versiones de torch) y cuBLAS.
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-# Cómo lo dicen safetensors y torch, que no siempre pasan el número del sistema.
+# Y que el disco se llenó, safetensors y torch, que no siempre pasan el número del sistema.
 NO_DISK = ("no space left", "file write failed", "os error 28", "disk quota", "unexpected pos")
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,6 @@ class Point:
     step: int
     steps: int
     ended: bool
-
-
-NO_POINT = ", sin ningún punto guardado: al repetir, empieza."
 
 
 class Interrupted(KeyboardInterrupt):
@@ -72,17 +70,13 @@ def resumable_fine_tune(
     Acaba con los mismos pesos que si nada hubiera pasado. Si lo guardado es de otro ajuste (cambian
     los argumentos, los datos o los pesos de partida) o de uno que terminó, empieza de nuevo y lo
     dice. La función de lotes no se compara. Si la memoria se acaba, sigue con lotes más pequeños y
-    el mismo lote efectivo. Si lo interrumpen, el modelo recupera sus pesos de partida.
-
-    Args:
-        report: a quién se le cuenta, con una frase, desde dónde se sigue o que falta memoria; los
-            demás argumentos son los de `fine_tune`.
+    el mismo lote efectivo.
 
     Raises:
-        ValueError: los de `fine_tune`.
         MemoryError: si no cabe ni un lote de un ejemplo.
         OSError: si los puntos de control no cabrán en el disco, o si este se llena.
-        Interrupted: si lo interrumpen; dice en qué paso y desde cuál seguirá.
+        Interrupted: si lo interrumpen; dice en qué paso y desde cuál seguirá, y el modelo recupera
+            sus pesos de partida.
     """
     import torch
     from accelerate.utils.memory import clear_device_cache
@@ -96,17 +90,20 @@ def resumable_fine_tune(
     find = partial(last_point, folder, identity, args.fp16 and torch.cuda.is_available())
     point = find(report)
     stale = stale_points(folder, identity, point)
-    check_disk(model, args, len(train_rows), size(folder))
+    old = [file for path in points(folder) for file in path.rglob("*") if file.is_file()]
+    check_disk(model, args, len(train_rows), sum(file.stat().st_size for file in old))
     (folder / ENDED).unlink(missing_ok=True)
     named = model.named_parameters()
     start = {name: p.detach().to("cpu", copy=True) for name, p in named if p.requires_grad}
     fresh = [copy.copy(callback) for callback in callbacks]
     while True:
-        owner = owner_callback(identity, stale)
+        attempt, owner = copy.copy(args), owner_callback(identity, stale)
+        if point and point.ended:  # Trainer no lo mira, y daría un paso de más
+            attempt.max_steps, attempt.num_train_epochs = -1, 0
         try:
             run = fine_tune(
                 model,
-                finished(args) if point and point.ended else args,
+                attempt,
                 train_rows,
                 data_collator,
                 eval_rows,
@@ -117,13 +114,23 @@ def resumable_fine_tune(
             break
         except KeyboardInterrupt:
             model.load_state_dict(start, strict=False)
-            kept = find(_silent, stale)
-            ahead = f": al repetir, sigue desde el {kept.step}." if kept else NO_POINT
+            kept = find([].append, stale)  # sin decir nada
+            ahead = ", sin ningún punto guardado: al repetir, empieza."
+            if kept:
+                ahead = f": al repetir, sigue desde el {kept.step}."
             raise Interrupted(f"Interrumpido en el paso {owner.step}{ahead}") from None
         except Exception as error:
-            if is_disk_full(error):
-                raise OSError(after_full_disk(folder, find(_silent))) from error
-            if not is_out_of_memory(error):
+            said = str(error).lower()
+            if getattr(error, "errno", None) in FULL_DISK or any(w in said for w in NO_DISK):
+                kept = find([].append)
+                saved = "no llegó a guardarse ningún punto entero, y habrá que empezar de nuevo"
+                if kept:
+                    saved = f"el último punto entero es {kept.path}, y al repetir seguirá desde ahí"
+                raise OSError(
+                    f"El disco se llenó al guardar en {folder}: libera sitio y repite; {saved}."
+                ) from error
+            full = isinstance(error, RuntimeError) and any(w in said for w in NO_MEMORY)
+            if not full and not isinstance(error, MemoryError):
                 raise
             args, sentence = with_smaller_batch(args, model.training)
             report(sentence)
@@ -138,10 +145,6 @@ def resumable_fine_tune(
         if points(folder):
             (folder / ENDED).write_text(json.dumps(identity), encoding="utf-8")
     return replace(run, start=identity["los pesos de partida"])
-
-
-def _silent(sentence: str) -> None:
-    """Un `report` que no dice nada."""
 
 
 # --- Los puntos de control -----------------------------------------------------------------------
@@ -200,7 +203,6 @@ def last_point(
     Cuenta con una frase lo que no sirve y por qué. Un ajuste que terminó no se sigue: se repite.
 
     Args:
-        identity: lo que da `identify`.
         scaled: si el ajuste necesita también la escala de los gradientes, como con `fp16` en CUDA.
         ignored: puntos que no se miran.
     """
@@ -268,32 +270,6 @@ def stale_points(folder: Path, identity: dict[str, str], point: Point | None) ->
     ]
 
 
-def size(folder: Path) -> int:
-    """Los bytes que ocupan los puntos de una carpeta."""
-    files = [file for path in points(folder) for file in path.rglob("*")]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def after_full_disk(folder: Path, point: Point | None) -> str:
-    """Qué se ha salvado cuando el disco se llena a mitad de guardar, y cómo se sigue."""
-    kept = (
-        f"el último punto entero es {point.path}, y al repetir seguirá desde ahí"
-        if point
-        else "no llegó a guardarse ningún punto entero, y habrá que empezar de nuevo"
-    )
-    return f"El disco se llenó al guardar en {folder}: libera sitio y repite; {kept}."
-
-
-def finished(args):
-    """Los mismos argumentos, sin ningún paso por dar: el corte llegó cuando ya no quedaban.
-
-    `Trainer` no lo mira, y daría uno de más.
-    """
-    args = copy.copy(args)
-    args.max_steps, args.num_train_epochs = -1, 0
-    return args
-
-
 def owner_of(state: dict | None) -> dict | None:
     """De qué ajuste es un punto, según su `trainer_state.json`."""
     saved = (state or {}).get("stateful_callbacks", {}).get("Owner", {})
@@ -311,11 +287,9 @@ def read_json(path: Path) -> dict | None:
 def owner_callback(identity: dict[str, str], stale: list[Path]):
     """Lo que `Trainer` guardará en cada punto: de quién es y cómo se barajó su época.
 
-    Antes del primer punto borra los de `stale` y vacía la lista. En `step` queda el último paso.
-
     Sin lo segundo, al seguir en la segunda época o más allá con los ejemplos agrupados por
-    longitud, `Trainer` los barajaría de otra manera: él solo guarda el azar del momento, y ese
-    orden salió del azar con que empezó la época.
+    longitud, `Trainer` los barajaría de otra manera: solo guarda el azar del momento, y ese orden
+    salió del azar con que empezó la época. Antes del primer punto borra los de `stale`.
     """
     import torch
     from transformers import TrainerCallback
@@ -360,27 +334,6 @@ def owner_callback(identity: dict[str, str], stale: list[Path]):
 # --- La memoria y el disco -----------------------------------------------------------------------
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Si un error dice que se acabó la memoria, de la GPU o de la máquina.
-
-    >>> is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"))
-    True
-    """
-    said = isinstance(error, RuntimeError) and any(w in str(error).lower() for w in NO_MEMORY)
-    return said or isinstance(error, MemoryError)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Si un error dice que no se pudo escribir porque el disco se llenó.
-
-    >>> is_disk_full(OSError(28, "No space left on device"))
-    True
-    """
-    number = getattr(error, "errno", None)
-    said = any(words in str(error).lower() for words in NO_DISK)
-    return said or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 def with_smaller_batch(args, training: bool):
     """Los mismos argumentos con el lote partido, y la frase que lo cuenta.
 
@@ -389,9 +342,6 @@ def with_smaller_batch(args, training: bool):
 
     Args:
         training: si la memoria se acabó al entrenar; si no, al medir, y se parte ese otro lote.
-
-    Raises:
-        MemoryError: si el lote ya era de un ejemplo.
     """
     name = "per_device_train_batch_size" if training else "per_device_eval_batch_size"
     size = getattr(args, name)
@@ -414,18 +364,12 @@ def with_smaller_batch(args, training: bool):
 
 
 def check_disk(model, args, examples: int, reusable: int = 0) -> None:
-    """Comprueba antes de empezar que los puntos de control cabrán en el disco.
+    """Comprueba antes de empezar que los puntos de control cabrán en el disco, donde los que ya hay
+    dejarán libres `reusable` bytes.
 
     Un punto son los pesos que se guardan y las dos medias que Adam lleva de cada peso entrenado:
     unas tres veces el modelo, o tres veces los adaptadores con LoRA. El nuevo se escribe antes de
     borrar el que sobra.
-
-    Args:
-        examples: los de entrenamiento.
-        reusable: bytes que ocupan los puntos que ya hay, y que se borrarán.
-
-    Raises:
-        OSError: si no cabrán.
     """
     if args.save_strategy == "no":
         return

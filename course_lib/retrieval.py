@@ -13,7 +13,7 @@ from typing import Any
 
 from course_lib import world
 from course_lib.evaluation import Answerer, ask_with
-from course_lib.tables import Measure, proportion
+from course_lib.tables import Measure, proportion, to_json
 from course_lib.world import Question
 
 STEMMERS = {"es": "spanish", "en": "english"}
@@ -38,9 +38,6 @@ def words(text: str, language: str | None = "es") -> list[str]:
     Args:
         language: «es» o «en», o `None` para dejar las palabras como están.
 
-    Raises:
-        ValueError: si el idioma no es ninguno de esos.
-
     >>> words("¿Dónde viven las tortugas?")
     ['dond', 'viv', 'tortug']
     """
@@ -61,9 +58,6 @@ def words(text: str, language: str | None = "es") -> list[str]:
     return found
 
 
-# --- El índice -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Index:
     """Un índice BM25 (Robertson y Zaragoza, 2009) y los textos que guarda, por su identificador."""
@@ -73,11 +67,7 @@ class Index:
     bm25: Any
 
     def search(self, question: str, k: int = 3) -> list[Hit]:
-        """Los `k` textos con mejor nota; menos, si no hay tantos con alguna palabra en común.
-
-        Raises:
-            ValueError: si la pregunta está vacía o `k` no es al menos 1.
-        """
+        """Los `k` textos con mejor nota; menos, si no hay tantos con alguna palabra en común."""
         if not isinstance(question, str) or not question.strip():
             raise ValueError("La pregunta está vacía: escribe qué quieres buscar.")
         if k < 1:
@@ -90,14 +80,10 @@ class Index:
 
 
 def build_index(texts: Mapping[str, str], language: str | None = "es") -> Index:
-    """Indexa unos textos.
+    """Indexa unos textos, cada uno por su identificador.
 
     Args:
-        texts: cada texto, por su identificador.
         language: el idioma de las raíces y de las palabras vacías, como en `words`.
-
-    Raises:
-        ValueError: si no hay textos, o si en uno no queda ninguna palabra que buscar.
 
     >>> index = build_index({"a": "El museo abre a las diez.", "b": "La piscina está cerrada."})
     >>> [hit.id for hit in index.search("¿A qué hora abren los museos?")]
@@ -120,26 +106,16 @@ def build_index(texts: Mapping[str, str], language: str | None = "es") -> Index:
 
 
 def save_index(index: Index, folder: Path | str) -> Path:
-    """Guarda un índice en una carpeta: matrices de NumPy y JSON, nada que se ejecute al abrirlo.
-
-    Returns:
-        La carpeta, que se crea si no existe.
-    """
+    """Guarda un índice en una carpeta, que devuelve: NumPy y JSON, nada que se ejecute."""
     folder = Path(folder)
     index.bm25.save(folder, allow_pickle=False)
-    content = {"language": index.language, "texts": index.texts}
-    text = json.dumps(content, ensure_ascii=False, indent=1)
-    (folder / TEXTS_FILE).write_text(text, encoding="utf-8")
+    content = to_json({"language": index.language, "texts": index.texts})
+    (folder / TEXTS_FILE).write_text(content, encoding="utf-8")
     return folder
 
 
 def load_index(folder: Path | str) -> Index:
-    """Abre un índice guardado con `save_index`.
-
-    Raises:
-        FileNotFoundError: si en la carpeta no hay un índice completo.
-        ValueError: si algún archivo está dañado o no casa con los demás.
-    """
+    """Abre un índice guardado con `save_index`; si falta o está dañado, es un error que lo dice."""
     import bm25s
 
     folder = Path(folder)
@@ -159,18 +135,10 @@ def load_index(folder: Path | str) -> Index:
     return index
 
 
-# --- Medir y contestar ---------------------------------------------------------------------------
-
-
 def recall_at_k(
     retriever: Retriever, questions: Sequence[str], right: Sequence[str], k: int
 ) -> Measure:
-    """La proporción de preguntas cuyo pasaje bueno está entre los `k` primeros.
-
-    Args:
-        questions: los textos de las preguntas.
-        right: el identificador del pasaje que contesta a cada una.
-    """
+    """La proporción de preguntas con su pasaje bueno (su identificador) entre los `k` primeros."""
     found = [{hit.id for hit in retriever(question, k)} for question in questions]
     return proportion([id in ids for id, ids in zip(right, found, strict=True)])
 

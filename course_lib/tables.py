@@ -68,9 +68,6 @@ class Measure:
 def wilson(hits: float, n: int) -> tuple[float, float]:
     """Intervalo del 95% para una proporción de `hits` aciertos en `n` intentos (Wilson, 1927).
 
-    Raises:
-        ValueError: si no hubo intentos.
-
     >>> tuple(round(x, 3) for x in wilson(50, 100))
     (0.404, 0.596)
     """
@@ -90,11 +87,7 @@ def proportion(outcomes: Sequence[bool]) -> Measure:
 
 
 def mean(values: Iterable[float]) -> float:
-    """La media de unos números.
-
-    >>> mean([1, 2, 6])
-    3.0
-    """
+    """La media de unos números."""
     values = list(values)
     return sum(values) / len(values)
 
@@ -113,8 +106,6 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
     return "\n".join(text)
 
-
-# --- La tabla de resultados: las mismas medidas en todas las lecciones --------------------------
 
 COLUMNS = {
     "sabe": "Sabe",
@@ -138,11 +129,8 @@ def cell(column: str, value: Measure | float | None) -> str | None:
 
 
 def format_scoreboard(rows: Sequence[dict]) -> str:
-    """La tabla de resultados en Markdown: cada medida con su intervalo, y debajo las n.
-
-    Args:
-        rows: filas de `evaluation.score_row`.
-    """
+    """La tabla de resultados en Markdown, de filas de `score_row`: cada medida con su intervalo, y
+    debajo las n."""
     table = [[row["quien"], *(cell(name, row.get(name)) for name in COLUMNS)] for row in rows]
     sizes = []
     for name, title in COLUMNS.items():
@@ -153,13 +141,8 @@ def format_scoreboard(rows: Sequence[dict]) -> str:
         f"{', '.join(title for title, _ in same)}: n = {size}"
         for size, same in groupby(sizes, key=lambda pair: pair[1])
     ]
-    return (
-        markdown(["Modelo", *COLUMNS.values()], table)
-        + f"\n\nEntre corchetes, el intervalo del 95%. {'; '.join(said)}."
-    )
-
-
-# --- Guardar y abrir medidas ---------------------------------------------------------------------
+    below = f"Entre corchetes, el intervalo del 95%. {'; '.join(said)}."
+    return f"{markdown(['Modelo', *COLUMNS.values()], table)}\n\n{below}"
 
 
 def to_json(value: object) -> str:
@@ -173,11 +156,7 @@ def from_json(text: str):
 
 
 def stored(name: str) -> dict:
-    """El resultado guardado en `data/experimentos/`, por su nombre sin extensión.
-
-    Raises:
-        FileNotFoundError: si no hay ninguno con ese nombre.
-    """
+    """El resultado guardado en `data/experimentos/`, por su nombre sin extensión."""
     return from_json(data_path("experimentos", f"{name}.json").read_text(encoding="utf-8"))
 
 

@@ -31,15 +31,15 @@ class Track:
     language: str
     model: str
     dialogues: Callable[[str], list[Dialogue]]
-    max_length: int
     train_dialogues: int
-    epochs: int
     batch_size: int
     learning_rate: float
-    warmup_steps: int
-    weight_decay: float
     tuning_rate: float
     lora_rate: float
+    max_length: int = 128
+    epochs: int = 3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
     questions: int = 200
     instruct: str | None = None
     limit: int | None = None
@@ -48,9 +48,8 @@ class Track:
         """El modelo de la ruta, en modo de evaluación, comprobado y en `device()`.
 
         Raises:
-            FileNotFoundError: si falta un archivo del modelo, o el modelo entero.
-            ValueError: si alguno está dañado, o en el modelo no cabe `max_length`.
-            ConnectionError: si hay que descargarlo y no se puede; la frase dice por qué.
+            FileNotFoundError, ValueError, ConnectionError: si falta, está dañado, no le cabe
+                `max_length` o no se puede descargar; la frase dice qué pasó.
         """
         from course_lib.hub import verify_checksums
 
@@ -74,11 +73,7 @@ class Track:
         return self.dialogues(part)
 
     def load_instruct(self):
-        """El modelo ya ajustado de la ruta y su tokenizador, que trae su plantilla de chat.
-
-        Raises:
-            ValueError: si la ruta no tiene ninguno.
-        """
+        """El modelo ya ajustado de la ruta y su tokenizador, que trae su plantilla de chat."""
         if self.instruct is None:
             raise ValueError(f"La ruta «{self.name}» no tiene un modelo ya ajustado: usa «gpt2».")
         return load_causal_lm(self.instruct), load_tokenizer(self.instruct)
@@ -98,24 +93,17 @@ class Track:
         return n if self.limit is None else min(n, self.limit)
 
     def expect(self, claim: str, holds: bool) -> None:
-        """Comprueba una afirmación de la lección sobre lo que acaba de medirse.
+        """Comprueba una afirmación sobre lo que acaba de medirse, y dice si se cumple.
 
-        Las lecciones se escribieron con `mini`, y ahí tiene que cumplirse. En las demás rutas no
-        es un error, sino un resultado. En todas se dice si se cumple.
-
-        Raises:
-            AssertionError: si no se cumple en `mini`, entera.
+        Las lecciones se escribieron con `mini`, y ahí, entera, tiene que cumplirse: si no, es un
+        error. En las demás rutas es un resultado.
         """
         if self.name == "mini" and self.limit is None:
             assert holds, f"No se cumple: {claim}."
         print(f"{'Se cumple' if holds else 'AQUÍ NO se cumple'}: {claim}.")
 
     def text(self, *sentences: str) -> str | list[str]:
-        """Frases de una lección en el idioma de la ruta: una, o una lista si se dan varias.
-
-        Raises:
-            ValueError: si alguna no está traducida.
-        """
+        """Frases de una lección en el idioma de la ruta: una, o una lista si se dan varias."""
         texts = [world.text(sentence, self.language) for sentence in sentences]
         return texts[0] if len(texts) == 1 else texts
 
@@ -127,13 +115,9 @@ def mini() -> Track:
         language="es",
         model=str(data_path("mini")),
         dialogues=shipped_dialogues,
-        max_length=128,
         train_dialogues=150,
-        epochs=3,
         batch_size=8,
         learning_rate=1e-3,
-        warmup_steps=100,
-        weight_decay=0.01,
         tuning_rate=3e-4,
         lora_rate=3e-3,
     )
@@ -148,13 +132,9 @@ def gpt2() -> Track:
         language="en",
         model="openai-community/gpt2",
         dialogues=daily_dialog,
-        max_length=128,
         train_dialogues=11_118,
-        epochs=3,
         batch_size=32,
         learning_rate=5e-5,  # la que Trainer pone si no se dice otra, como en la original
-        warmup_steps=100,
-        weight_decay=0.01,
         tuning_rate=5e-5,
         lora_rate=5e-4,
         instruct="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -167,12 +147,7 @@ TRACKS = {"mini": mini, "gpt2": gpt2}
 def get_track(name: str | None = None, report: Callable[[str], None] = print) -> Track:
     """La ruta pedida, o la de `CURSO_RUTA`, o `mini`; con el recorte de `CURSO_EJEMPLOS`.
 
-    Args:
-        name: `mini` o `gpt2`.
-        report: adónde va el aviso de lo que se usa y lo que se recorta; en `mini` entera no lo hay.
-
-    Raises:
-        ValueError: si no existe la ruta, o `CURSO_EJEMPLOS` no es un número.
+    `report` recibe lo que se usa y lo que se recorta; en `mini` entera no hay nada que decir.
     """
     name = name or os.environ.get("CURSO_RUTA") or "mini"
     if name not in TRACKS:
@@ -200,14 +175,10 @@ def own_track(
         dialogues: un `.jsonl` o `.json`, como los que lee `read_dialogues`.
         language: en qué idioma se hacen las preguntas, «es» o «en».
         changes: los campos de `Track` que quieras cambiar (`max_length=256`…).
-
-    Raises:
-        FileNotFoundError, ValueError: si el archivo de diálogos no sirve.
     """
     if language not in ("es", "en"):
         raise ValueError(f"No hay preguntas en el idioma «{language}»: elige «es» o «en».")
-    unknown = sorted(changes.keys() - {field.name for field in fields(Track)})
-    if unknown:
+    if unknown := sorted(changes.keys() - {field.name for field in fields(Track)}):
         raise ValueError(
             f"Una ruta no tiene {', '.join(unknown)}: sus campos son los de Track, en "
             "course_lib/tracks.py."
@@ -221,11 +192,9 @@ def own_track(
     train, rest = split_dialogues(read, test_fraction=0.2)
     validation, test = split_dialogues(rest, test_fraction=0.5)
     parts = {"train": train, "validation": validation, "test": test}
-    options = {"instruct": None, "train_dialogues": len(train)} | changes
-    track = replace(
-        gpt2(), name="propia", language=language, model=str(model), dialogues=parts.get, **options
-    )
-    return _announced(track, report)
+    mine = {"name": "propia", "language": language, "model": str(model), "dialogues": parts.get}
+    own = mine | {"instruct": None, "train_dialogues": len(train)} | changes
+    return _announced(replace(gpt2(), **own), report)
 
 
 def device() -> str:
@@ -256,19 +225,19 @@ def _announced(track: Track, report: Callable[[str], None]) -> Track:
     limit = int(asked or 0)
     if not limit:
         return track
+    train = min(track.train_dialogues, limit)
     short = replace(
         track,
         limit=limit,
-        train_dialogues=min(track.train_dialogues, limit),
+        train_dialogues=train,
         questions=min(track.questions, limit + limit % 2),  # la mitad, de respuesta «sí»
+        warmup_steps=max(1, round(train / track.train_dialogues * track.warmup_steps)),
     )
-    share = short.train_dialogues / track.train_dialogues
-    short = replace(short, warmup_steps=max(1, round(share * track.warmup_steps)))
     report(
-        f"Recortada a {limit} ejemplos de cada cosa: {short.train_dialogues} de "
-        f"{track.train_dialogues} diálogos, {short.questions} de {track.questions} preguntas por "
-        f"examen y {short.warmup_steps} de {track.warmup_steps} pasos de subida de la tasa. Los "
-        "intervalos serán anchos. Para usarlos todos: CURSO_EJEMPLOS=0."
+        f"Recortada a {limit} ejemplos de cada cosa: {train} de {track.train_dialogues} diálogos, "
+        f"{short.questions} de {track.questions} preguntas por examen y {short.warmup_steps} de "
+        f"{track.warmup_steps} pasos de subida de la tasa. Los intervalos serán anchos. Para "
+        "usarlos todos: CURSO_EJEMPLOS=0."
     )
     return short
 
@@ -276,13 +245,10 @@ def _announced(track: Track, report: Callable[[str], None]) -> Track:
 def load_causal_lm(name: str, **options):
     """Un modelo causal, de una carpeta o del Hub, en modo de evaluación y en `device()`.
 
-    Solo de safetensors, y sin ejecutar el código que traiga.
+    Solo de safetensors, y sin ejecutar el código que traiga. Los errores son los de `hub.checked`.
 
     Args:
         options: otras de `from_pretrained`; con `device_map`, el modelo se queda donde este diga.
-
-    Raises:
-        FileNotFoundError, ValueError, ConnectionError, OSError: los de `hub.checked`.
     """
     import torch
     from transformers import AutoModelForCausalLM

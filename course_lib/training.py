@@ -47,17 +47,13 @@ def fine_tune(
     Corre en CPU, CUDA o MPS según lo que encuentre `Trainer`. El modelo se modifica en su sitio.
 
     Args:
-        model: un modelo causal de transformers.
-        args: sus `TrainingArguments`.
+        args: los `TrainingArguments`.
         train_dataset: los ejemplos codificados: `Encoded`, o filas con sus cuatro listas.
         data_collator: lista de filas → lote de tensores (filas, tokens), como `encoding.collate`.
         eval_dataset: lo mismo, apartado para medir.
         processing_class: el tokenizador, para que se guarde junto al modelo.
         callbacks: los de `Trainer`, como `EarlyStoppingCallback`.
         resume_from_checkpoint: la carpeta de un punto guardado por `Trainer`, para seguir desde él.
-
-    Raises:
-        ValueError: si no hay ejemplos o a sus filas les falta alguna de las cuatro listas.
     """
     import torch
     from transformers import PrinterCallback, ProgressCallback
@@ -90,16 +86,12 @@ def as_rows(examples) -> list[dict]:
 
     Un `Dataset` de datasets se pasa a memoria: leer cada fila de Arrow en cada paso y volver a
     convertirla costaría más que usarla.
-
-    Raises:
-        ValueError: si no hay ninguno o le falta alguna de las cuatro listas.
     """
     rows = examples.to_list() if hasattr(examples, "to_list") else list(examples)
     rows = [row if isinstance(row, dict) else vars(row) for row in rows]
     if not rows:
         raise ValueError("No hay ejemplos con los que entrenar: codifica al menos uno.")
-    missing = [name for name in COLUMNS if name not in rows[0]]
-    if missing:
+    if missing := [name for name in COLUMNS if name not in rows[0]]:
         raise ValueError(
             f"A los datos de entrenamiento les faltan las columnas {missing}: "
             "codifícalos con course_lib.encoding antes de entrenar."
@@ -162,13 +154,9 @@ def progress_bar():
 
     class Bar(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            self.bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc="Entrenando",
-                unit="paso",
-                disable=bool(os.environ.get("TQDM_DISABLE")),  # la barra de cuaderno no la mira
-            )
+            quiet = bool(os.environ.get("TQDM_DISABLE"))  # la barra de cuaderno no la mira
+            span = {"total": state.max_steps, "initial": state.global_step}
+            self.bar = tqdm(**span, desc="Entrenando", unit="paso", disable=quiet)
 
         def on_step_end(self, args, state, control, **kwargs):
             self.bar.update()

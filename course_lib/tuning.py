@@ -1,9 +1,8 @@
 """La receta de la lección 07: un ajuste que enseña una tarea sin borrar lo demás.
 
-Es la contraparte de `original`: las mismas piezas de transformers, con las etiquetas, los datos y
-la medida en su sitio. La tarea es contestar en el chat lo que el modelo ya sabe; se enseña con
-preguntas sobre la mitad de los países, charlas corrientes y un repaso de lo que el modelo leyó de
-pequeño, para que no lo olvide. La otra mitad de los países no se toca: con ella se puntúa.
+Es la contraparte de `original`. La tarea es contestar en el chat lo que el modelo ya sabe; se
+enseña con preguntas sobre la mitad de los países, charlas corrientes y un repaso de lo que el
+modelo leyó de pequeño. La otra mitad de los países no se toca: con ella se puntúa.
 """
 
 import itertools
@@ -28,11 +27,8 @@ from course_lib.reading import pretraining_documents
 from course_lib.tracks import Track
 from course_lib.world import ATTRIBUTES, Country
 
-SEED = 7
-TALK_PAIRS = 300
-REPLAY_TEXTS = 3200
-LORA_RANK = 32
-BATCH = 16
+SEED, BATCH, LORA_RANK = 7, 16, 32
+TALK_PAIRS, REPLAY_TEXTS = 300, 3200
 
 Messages = list[dict[str, str]]  # mensajes con «role» y «content»
 
@@ -58,19 +54,14 @@ def task_conversations(
     Args:
         yes_no: cuántas preguntas de sí o no por hecho, además de las tres redacciones en que se
             pregunta el hecho mismo; la mitad son verdaderas.
-
-    >>> task_conversations(split_countries()[0])[0][1]["content"].endswith(".")
-    True
     """
-    rng = random.Random(seed)
-    questions = []
+    rng, questions = random.Random(seed), []
     for country, attribute in itertools.product(countries, ATTRIBUTES):
         questions += [world.fact_question(country, attribute, form) for form in range(3)]
-        questions += [
-            world.yes_no_question(country, attribute, i % 2 == 0, rng, form=None)
-            for i in range(yes_no)
-        ]
-    return [pair_messages(q.text, _sentence(q.answer)) for q in questions]
+        truths = [i % 2 == 0 for i in range(yes_no)]
+        questions += [world.yes_no_question(country, attribute, t, rng, form=None) for t in truths]
+    sentences = [f"{q.answer[0].upper()}{q.answer[1:]}." for q in questions]
+    return [pair_messages(q.text, said) for q, said in zip(questions, sentences, strict=True)]
 
 
 def replay_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
@@ -84,10 +75,6 @@ def reading_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
     return list(itertools.islice((t for t in texts if t.startswith(f"{label}:")), n))
 
 
-def _sentence(answer: str) -> str:
-    return f"{answer[0].upper()}{answer[1:]}."
-
-
 def chat_examples(
     track: Track,
     tokenizer,
@@ -98,34 +85,31 @@ def chat_examples(
     """Los ejemplos de ajustar y los apartados, ya codificados; los primeros, barajados.
 
     Las conversaciones van dos veces y el repaso, que no se acaba, solo una. Tres octavos de él
-    son lecturas, además de las que le tocan: es lo que antes se olvida.
-
-    Los apartados son preguntas sobre cinco países que ni se ajustan ni puntúan. Solo la tarea: con
-    su pérdida se decide cuándo parar, y la de las charlas, que sube y baja a saltos, la taparía.
-
-    En una ruta recortada, de cada cosa (charlas, tarea, repaso y apartados) no pasa de su límite.
+    son lecturas, además de las que le tocan: es lo que antes se olvida. Los apartados son preguntas
+    sobre cinco países que ni se ajustan ni puntúan: la pérdida de las charlas, que sube y baja a
+    saltos, taparía la suya. En una ruta recortada, de cada cosa no pasa de su límite.
 
     Args:
         tokenizer: preparado con `prepare_for_chat`.
-        talk: parejas de charla corriente.
-        replay: textos de repaso; 0 para no repasar.
+        talk, replay: parejas de charla corriente y textos de repaso; con 0, sin ellos.
     """
+
+    rng, replay = random.Random(seed), track.cut(replay)
 
     def tasks(countries) -> list[Messages]:
         asked = task_conversations(countries, seed=seed)
         return random.Random(seed).sample(asked, track.cut(len(asked))) if track.limit else asked
 
     countries, _ = split_countries(language=track.language)
-    replay = track.cut(replay)
     pairs = to_pairs(track.load_dialogues("train"))[: track.cut(talk)]
     conversations = [pair_messages(pair.user, pair.reply) for pair in pairs]
     conversations += tasks(countries[:-5])
-    train = [encode_conversation(tokenizer, messages) for messages in 2 * conversations]
     reading = 3 * replay // 8
     texts = replay_texts(replay - reading, seed, track.language)
     texts += reading_texts(reading, seed, track.language)
+    train = [encode_conversation(tokenizer, messages) for messages in 2 * conversations]
     train += [encode_text(tokenizer, text) for text in texts]
-    random.Random(seed).shuffle(train)
+    rng.shuffle(train)
     return train, [encode_conversation(tokenizer, messages) for messages in tasks(countries[-5:])]
 
 
@@ -159,19 +143,13 @@ def load_for_chat(track: Track):
     return model, prepare_for_chat(tokenizer, model)
 
 
-# --- LoRA ----------------------------------------------------------------------------------------
-
-
 def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
     """El modelo con adaptadores LoRA en todas sus proyecciones, y nada más que entrenar.
 
     Vale para cualquier modelo causal de transformers, también cuantizado en 4 bits. Si los
     marcadores son tokens nuevos, sus filas de las tablas se entrenan también: si no, el modelo
-    nunca sabría qué significan.
-
-    Args:
-        rank: el rango `r` de las dos matrices finas de cada adaptador (Hu et al., 2021,
-            arXiv:2106.09685).
+    nunca sabría qué significan. `rank` es el rango de cada adaptador (Hu et al., 2021,
+    arXiv:2106.09685).
     """
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
@@ -194,21 +172,15 @@ def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
 def projections(model) -> list[str]:
     """Cómo se llaman las matrices de los bloques: `c_attn`…, `q_proj`…, menos la capa de salida.
 
-    Son las mismas que elige `target_modules="all-linear"` en peft, pero con el nombre corto, que es
-    el que entienden los `targets` de `course_lib.costs`.
-
-    Raises:
-        ValueError: si no tiene ninguna donde LoRA pueda ponerse.
+    Son las que elige `target_modules="all-linear"` en peft, pero con el nombre corto, que es el
+    que entienden los `targets` de `course_lib.costs`.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    head = model.get_output_embeddings()
-    names = {
-        name.split(".")[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
-    }
+    head, kinds = model.get_output_embeddings(), (torch.nn.Linear, Conv1D)
+    named = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
+    names = {name.split(".")[-1] for name, module in named if module is not head}
     if not names:
         raise ValueError(
             f"{type(model).__name__} no tiene matrices lineales a las que poner LoRA: "

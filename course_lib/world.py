@@ -5,9 +5,11 @@ Este módulo no sabe nada de redes neuronales: hechos y frases entran, textos y 
 """
 
 import csv
+import itertools
 import json
 import random
 import tomllib
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,17 +19,8 @@ from course_lib import data_path
 ATTRIBUTES = ("capital", "currency", "language", "continent")
 
 
-@dataclass(frozen=True)
-class Words:
-    """Las palabras fijas con que se pregunta y se contesta en un idioma."""
-
-    question: str
-    answer: str
-    context: str
-    yes: str
-    no: str
-
-
+# Las palabras fijas con que se pregunta y se contesta en un idioma.
+Words = namedtuple("Words", "question answer context yes no")
 WORDS = {
     "es": Words("Pregunta", "Respuesta", "Contexto", "sí", "no"),
     "en": Words("Question", "Answer", "Context", "yes", "no"),
@@ -88,69 +81,50 @@ def _data_file(folder: str, name: str, language: str) -> str:
 
 @cache
 def load_countries(language: str = "es") -> tuple[Country, ...]:
-    """Lee `data/mundo/paises.csv` y devuelve los países con sus nombres en `language`.
+    """Lee `data/mundo/paises.csv` y devuelve los países con sus nombres en «es» o «en».
 
-    Args:
-        language: «es» o «en». En español, moneda e idioma llevan artículo («el euro»).
-
-    Raises:
-        ValueError: si el idioma no es ninguno de los dos.
+    En español, moneda e idioma llevan artículo («el euro»).
     """
     _check_language(language, "países")
-    with data_path("mundo", "paises.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     the = "el " if language == "es" else ""
-    return tuple(
-        Country(
+
+    def country(row: dict[str, str]) -> Country:
+        def said(name: str) -> str:
+            return row[f"{name}_{language}"]
+
+        return Country(
             code=row["code"],
-            name=row[f"country_{language}"],
-            capital=row[f"capital_{language}"],
-            currency=f"{row['currency_article_es']} {row['currency_es']}"
-            if language == "es"
-            else row["currency_en"],
-            language=the + row[f"language_{language}"],
-            continent=row[f"continent_{language}"],
-            also_official=tuple(
-                the + name for name in row[f"also_official_{language}"].split(";") if name
-            ),
+            name=said("country"),
+            capital=said("capital"),
+            currency=(row["currency_article_es"] + " " if the else "") + said("currency"),
+            language=the + said("language"),
+            continent=said("continent"),
+            also_official=tuple(the + name for name in said("also_official").split(";") if name),
             lang=language,
         )
-        for row in rows
-    )
+
+    with data_path("mundo", "paises.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(map(country, csv.DictReader(file)))
 
 
 @cache
 def load_templates(language: str = "es") -> dict:
-    """Lee `data/mundo/plantillas.toml`: las frases del mundo y las relaciones de lectura.
-
-    Raises:
-        ValueError: si el idioma no es «es» ni «en».
-    """
+    """Lee `data/mundo/plantillas.toml`, las frases del mundo y las relaciones de lectura, en «es» o
+    «en»."""
     _check_language(language, "plantillas")
     return tomllib.loads(_data_file("mundo", "plantillas.toml", language))
 
 
 def load_documents(language: str = "es") -> tuple[Document, ...]:
-    """Lee los documentos nuevos de `data/documentos/documentos.jsonl`, con sus preguntas.
-
-    Raises:
-        ValueError: si el idioma no es «es» ni «en».
-    """
+    """Lee los documentos nuevos de `data/documentos/documentos.jsonl`, en «es» o «en»."""
     _check_language(language, "documentos")
-    lines = _data_file("documentos", "documentos.jsonl", language).splitlines()
-    return tuple(
-        Document(
-            id=row["id"],
-            title=row["title"],
-            text=row["text"],
-            questions=tuple(
-                Question("documento", q["question"], q["answer"], row["text"], language)
-                for q in row["questions"]
-            ),
-            lang=language,
-        )
-        for row in map(json.loads, lines)
-    )
+    documents = []
+    for line in _data_file("documentos", "documentos.jsonl", language).splitlines():
+        row = json.loads(line)
+        text, asked = row["text"], [(q["question"], q["answer"]) for q in row["questions"]]
+        questions = tuple(Question("documento", *pair, text, language) for pair in asked)
+        documents.append(Document(row["id"], row["title"], text, questions, language))
+    return tuple(documents)
 
 
 @cache
@@ -163,20 +137,17 @@ def text(sentence: str, language: str = "es") -> str:
 
     Las traducciones están en `data/mundo/frases_en.toml`, cada una con su frase por clave.
 
-    Raises:
-        ValueError: si no está traducida.
-
     >>> text("Hola, ¿qué tal?", "en")
     'Hello, how are you?'
     """
     if language == "es":
         return sentence
-    found = _translations(language).get(sentence)
-    if found is None:
+    try:
+        return _translations(language)[sentence]
+    except KeyError:
         raise ValueError(
             f"«{sentence}» no está traducida: añádela a data/mundo/frases_{language}.toml."
-        )
-    return found
+        ) from None
 
 
 def render(template: str, **values: str) -> str:
@@ -190,15 +161,8 @@ def render(template: str, **values: str) -> str:
     return text[:first] + text[first].upper() + text[first + 1 :]
 
 
-# --- Preguntas -----------------------------------------------------------------------------------
-
-
 def fact_question(country: Country, attribute: str, form: int = 0) -> Question:
-    """Pregunta por un atributo de un país: `form=0` es la redacción canónica.
-
-    >>> fact_question(load_countries()[0], "capital").text.startswith("¿Cuál es la capital de")
-    True
-    """
+    """Pregunta por un atributo de un país: `form=0` es la redacción canónica."""
     template = load_templates(country.lang)["hechos"][attribute]["preguntas"][form]
     text, answer = render(template, pais=country.name), getattr(country, attribute)
     return Question(attribute, text, answer, lang=country.lang)
@@ -211,16 +175,12 @@ def fact_questions(countries: Sequence[Country], attributes=ATTRIBUTES) -> list[
 
 def completion_questions(countries: Sequence[Country], attributes=ATTRIBUTES) -> list[Question]:
     """Los mismos hechos como frase a medias («La capital de Francia es»), para completar."""
-
-    def begun(country: Country, attribute: str) -> str:
-        template = load_templates(country.lang)["hechos"][attribute]["frases"][0]
-        return render(template, pais=country.name, x="").removesuffix(" .")
-
-    return [
-        Question(attribute, begun(c, attribute), getattr(c, attribute), lang=c.lang)
-        for attribute in attributes
-        for c in countries
-    ]
+    questions = []
+    for attribute, c in itertools.product(attributes, countries):
+        template = load_templates(c.lang)["hechos"][attribute]["frases"][0]
+        begun = render(template, pais=c.name, x="").removesuffix(" .")
+        questions.append(Question(attribute, begun, getattr(c, attribute), lang=c.lang))
+    return questions
 
 
 def yes_no_question(
@@ -231,36 +191,25 @@ def yes_no_question(
     El valor falso se sortea entre países, y no entre valores, para que cada uno salga en las
     preguntas falsas casi tanto como en las verdaderas: adivinar por el valor apenas ayuda.
     """
+    words, templates = WORDS[country.lang], load_templates(country.lang)["hechos"][attribute]
     value = right = getattr(country, attribute)
     if not truth:
-        valid = [
-            other
-            for c in load_countries(country.lang)
-            if (other := getattr(c, attribute)) != right and other not in country.also_official
-        ]
-        value = rng.choice(valid)
-    templates = load_templates(country.lang)["hechos"][attribute]["si_no"]
-    template = rng.choice(templates) if form is None else templates[form]
-    answer = WORDS[country.lang].yes if truth else WORDS[country.lang].no
+        others = [getattr(c, attribute) for c in load_countries(country.lang)]
+        value = rng.choice([x for x in others if x != right and x not in country.also_official])
+    template = rng.choice(templates["si_no"]) if form is None else templates["si_no"][form]
     text = render(template, pais=country.name, x=value)
-    return Question("sí/no", text, answer, lang=country.lang)
+    return Question("sí/no", text, words.yes if truth else words.no, lang=country.lang)
 
 
 def yes_no_questions(countries: Sequence[Country], seed: int = 0) -> list[Question]:
     """Una pregunta verdadera y una falsa por país y atributo: exactamente la mitad de cada."""
     rng = random.Random(seed)
-    return [
-        yes_no_question(c, attribute, truth, rng)
-        for attribute in ATTRIBUTES
-        for c in countries
-        for truth in (True, False)
-    ]
+    cases = itertools.product(ATTRIBUTES, countries, (True, False))
+    return [yes_no_question(c, attribute, truth, rng) for attribute, c, truth in cases]
 
 
 def question_prompt(question: Question, examples: Sequence[Question] = ()) -> str:
     """El texto que pide la respuesta en la forma en que el minimodelo la aprendió.
-
-    Los rótulos van en el idioma de cada pregunta.
 
     Args:
         question: lo que se pregunta; si lleva contexto, va delante.

@@ -35,7 +35,7 @@ from course_lib.resume import resumable_fine_tune
 from course_lib.tracks import Track, get_track
 from course_lib.training import Run, fine_tune
 from course_lib.tuning import BATCH, SEED, half_precision, replay_texts, rhythm, split_countries
-from course_lib.world import Question
+from course_lib.world import Document, Question
 from taller.experiments import run_jobs, store
 
 SEEDS = (0, 1, 2)
@@ -70,9 +70,9 @@ def injection_rung(material: str, seed: int) -> dict:
     track = get_track("mini")
     model, tokenizer = track.load_model(), track.load_tokenizer()
     documents = world.load_documents()
-    texts = reading.plain_texts(documents)
+    texts = [document.text for document in documents]
     if material != "una redacción":
-        texts = reading.reworded_texts(documents, copies=12, seed=seed)
+        texts = reworded_texts(documents, copies=12, seed=seed)
     if material == "redacciones y preguntas":
         texts += 4 * reading.reworded_questions(documents)
     # La mitad de los textos, documentos; la otra mitad, repaso. El presupuesto es siempre el mismo.
@@ -99,6 +99,17 @@ def injection_rung(material: str, seed: int) -> dict:
         costs = tuning_costs(run, Path(folder))
     strategy = model_strategy("forma", lambda: (run.model, tokenizer), form_prompt, "\n")
     return score(strategy) | costs | retention(run.model, tokenizer, None)
+
+
+def reworded_texts(documents: Sequence[Document], copies: int = 6, seed: int = 0) -> list[str]:
+    """Cada documento `copies` veces, con las frases en otro orden y en otra redacción al azar."""
+    rng, texts = random.Random(seed), []
+    for document in documents:
+        for _ in range(copies):
+            lines = [rng.choice(wordings) for wordings, _ in reading.wordings(document)]
+            rng.shuffle(lines)
+            texts.append(" ".join(lines))
+    return texts
 
 
 def retention(model, tokenizer, encode: Callable | None) -> dict:

@@ -167,7 +167,7 @@ def _hub_server(tmp_path_factory, shared_data):
     publish_course(server, folder, shared_data)
     yield server
     server.close()
-    shutil.rmtree(folder)  # son cientos de megas, y pytest guarda las de tres días
+    shutil.rmtree(folder)  # son decenas de megas, y pytest guarda las de tres días
 
 
 @pytest.fixture(scope="session")
@@ -196,6 +196,14 @@ def hub_env() -> Callable[[str, Path], dict[str, str]]:
         }
 
     return make
+
+
+@pytest.fixture(scope="module")
+def hub_home(_hub_server, hub_env, tmp_path_factory) -> Iterator[HubUser]:
+    """Un usuario del Hub que dura todo un módulo de pruebas."""
+    cache = tmp_path_factory.mktemp("usuario") / "hf"
+    yield HubUser(_hub_server, cache, hub_env(_hub_server.url, cache))
+    shutil.rmtree(cache, ignore_errors=True)
 
 
 @pytest.fixture

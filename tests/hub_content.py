@@ -1,7 +1,8 @@
 """Lo que publica el Hub de las pruebas: los repositorios de la ruta `gpt2`, hechos aquí mismo.
 
-Las configuraciones, los nombres de los archivos y los de los pesos son los de verdad; los pesos,
-al azar; los textos, los de la muestra de DailyDialog y el tokenizador de GPT-2 de `shared_data`.
+Las configuraciones, los nombres de los archivos y los de los pesos son los de verdad, salvo que los
+dos modelos tienen una sola capa y son estrechos, para que todo vaya deprisa; los pesos, al azar; los
+textos, los de la muestra de DailyDialog y el tokenizador de GPT-2 de `shared_data`.
 """
 
 import json
@@ -85,15 +86,20 @@ raise RuntimeError("Nadie debe ejecutar el programa de un repositorio.")
 '''
 
 
-def publish_course(hub: LoopbackHub, folder: Path, shared: Path, layers: int = 1) -> None:
+# Una capa en vez de 12 y 30, y un octavo y un cuarto del ancho: los pesos ocupan así unos 20 MB,
+# bastante para que una descarga se corte después de su primer trozo de 10.
+SMALL_GPT2 = {"n_layer": 1, "n_embd": 96}
+SMALL_SMOLLM2 = {"num_hidden_layers": 1, "hidden_size": 144, "intermediate_size": 384}
+
+
+def publish_course(hub: LoopbackHub, folder: Path, shared: Path) -> None:
     """Hace y publica los repositorios de la ruta `gpt2`, y los nombres antiguos que redirigen.
 
     Args:
         shared: la carpeta de la muestra real.
-        layers: capas de los dos modelos, que son de ancho completo; los de verdad tienen 12 y 30.
     """
-    hub.publish("models", GPT2, write_gpt2(folder / "gpt2", shared, layers))
-    hub.publish("models", SMOLLM2, write_smollm2(folder / "smollm2", shared, layers))
+    hub.publish("models", GPT2, write_gpt2(folder / "gpt2", shared))
+    hub.publish("models", SMOLLM2, write_smollm2(folder / "smollm2", shared))
     branch, copy, main = folder / "rama", folder / "copia", folder / "principal"
     for part, rows in dialogue_parts(shared).items():
         write_parquet(rows, branch / "default" / part / "0000.parquet")
@@ -127,15 +133,10 @@ def write_parquet(rows: list[dict], path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
 
-def write_gpt2(folder: Path, shared: Path, layers: int) -> Path:
-    """GPT-2 con su configuración de verdad, menos el número de capas, y pesos al azar.
-
-    Como en el archivo de verdad, los pesos no llevan el prefijo «transformer.», está la máscara
-    triangular de cada capa y no está la salida, que es la tabla de entrada.
-    """
+def write_gpt2(folder: Path, shared: Path) -> Path:
+    """GPT-2 con su configuración de verdad, menos el tamaño, y pesos al azar."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
-    from transformers import GPT2Config, GPT2LMHeadModel
 
     own = shared / "gpt2_tokenizer"
     write_text(folder / "merges.txt", (own / "merges.txt").read_text(encoding="utf-8"))
@@ -144,19 +145,31 @@ def write_gpt2(folder: Path, shared: Path, layers: int) -> Path:
     bpe.add_special_tokens(["<|endoftext|>"])
     bpe.save(str(folder / "tokenizer.json"))
     write_json(folder / "tokenizer_config.json", {"model_max_length": 1024})
-    config = GPT2_CONFIG | {"n_layer": layers}
+    config = GPT2_CONFIG | SMALL_GPT2
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", GPT2_GENERATION)
     torch.manual_seed(2019)
-    weights = GPT2LMHeadModel(GPT2Config(**config)).transformer.state_dict()
-    for layer in range(layers):
-        weights[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(1, 1, 1024, 1024))
-    save_weights(weights, folder)
+    save_weights(gpt2_weights(config), folder)
     return folder
 
 
-def write_smollm2(folder: Path, shared: Path, layers: int) -> Path:
-    """SmolLM2 de ancho completo, pesos al azar, con un BPE que es el de GPT-2 recortado.
+def gpt2_weights(config: dict) -> dict:
+    """Los pesos de un GPT-2 al azar, como los lleva su archivo de verdad.
+
+    Sin el prefijo «transformer.», con la máscara triangular de cada capa y sin la salida, que es la
+    tabla de entrada.
+    """
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    weights = GPT2LMHeadModel(GPT2Config(**config)).transformer.state_dict()
+    for layer in range(config["n_layer"]):
+        weights[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(1, 1, 1024, 1024))
+    return weights
+
+
+def write_smollm2(folder: Path, shared: Path) -> Path:
+    """SmolLM2 de una capa, estrecho y con pesos al azar, con un BPE que es el de GPT-2 recortado.
 
     Sus marcadores son los tres primeros, como en el de verdad; después van los 49 149 primeros
     tokens de GPT-2, para que el vocabulario sea del mismo tamaño.
@@ -190,7 +203,7 @@ def write_smollm2(folder: Path, shared: Path, layers: int) -> Path:
             "unk_token": "<|endoftext|>",
         },
     )
-    config = SMOLLM2_CONFIG | {"num_hidden_layers": layers}
+    config = SMOLLM2_CONFIG | SMALL_SMOLLM2
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", SMOLLM2_GENERATION)
     torch.manual_seed(2024)

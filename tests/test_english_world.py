@@ -221,7 +221,7 @@ def test_most_facts_can_be_asked_in_other_words_and_none_is_the_one_of_the_exam(
 
 def test_every_sentence_of_a_document_can_be_said_in_other_words():
     for document in DOCUMENTS:
-        copies = reading.reworded_texts([document], copies=30)
+        copies = ladder.reworded_texts([document], copies=30)
         for question in document.questions:
             assert all(question.answer.lower() in copy.lower() for copy in copies)
             said = {s for c in copies for s in re.split(r"(?<=\.) ", c)}
@@ -253,7 +253,7 @@ def test_no_spanish_is_left_in_anything_that_an_english_model_reads():
         *(d.title for d in DOCUMENTS),
         *(question_prompt(q, [q]) for d in DOCUMENTS for q in d.questions),
         *reading.reworded_questions(DOCUMENTS),
-        *reading.reworded_texts(DOCUMENTS, copies=2),
+        *ladder.reworded_texts(DOCUMENTS, copies=2),
     ]
     for text in texts:
         text = table_names().sub("@", text)

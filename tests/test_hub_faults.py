@@ -1,7 +1,9 @@
 """Lo que le puede pasar a quien carga del Hub: qué frase lee, qué conserva y cómo sigue.
 
 Cada fallo lo provoca el servidor; el curso carga, en otro proceso, con las bibliotecas sin tocar.
-Lo único cambiado es el reloj: las esperas entre reintentos se apuntan y no se esperan.
+Lo único cambiado es el reloj: las esperas entre reintentos se apuntan y no se esperan. Arrancar ese
+proceso es lo que tarda, así que casi todas las pruebas comparten uno, que antes de cada una olvida
+lo descargado.
 """
 
 import json
@@ -14,13 +16,14 @@ from pathlib import Path
 import pytest
 from hub_content import DAILY_DIALOG, DAILY_DIALOG_COPY, GPT2, PARQUET_BRANCH
 
-SIZES = {"tokenizer": 50257, "model": 46_473_216, "dialogues": 1000}
+SIZES = {"tokenizer": 50257, "model": 5_035_008, "dialogues": 1000}
 WHO_LOADS = """
-import json, os, subprocess, sys, time
+import json, os, shutil, subprocess, sys, time
 from pathlib import Path
 
 waits = []
 time.sleep = waits.append
+from course_lib import hub
 from course_lib.tracks import get_track
 
 track = get_track("gpt2", report=lambda text: None)
@@ -28,6 +31,10 @@ snapshots = Path(os.environ["HF_HOME"], "hub")
 for line in sys.stdin:
     if line.startswith("!"):
         subprocess.run(line[1:], shell=True, check=True)
+        continue
+    if line.strip() == "olvida":
+        shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+        hub._loaded.clear()
         continue
     waits.clear()
     result = {"kind": None, "sentence": None, "size": None}
@@ -52,7 +59,7 @@ class Loader:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=user.env | {"CURSO_EJEMPLOS": "2"} | env,
+            env=user.env | {"CURSO_EJEMPLOS": "2", "HF_HUB_DOWNLOAD_TIMEOUT": "3"} | env,
             cwd=Path(__file__).parents[1],
         )
         self.errors: list[str] = []
@@ -70,6 +77,12 @@ class Loader:
 
     def order(self, line: str) -> None:
         print(line, file=self.process.stdin, flush=True)
+
+    def anew(self) -> "Loader":
+        """El mismo proceso, que olvida lo descargado y lo dicho."""
+        self.order("olvida")
+        self.errors.clear()
+        return self
 
     def load(self, what: str) -> dict:
         """Qué pasó al cargar `what`; en `said`, lo que se imprimió mientras tanto."""
@@ -182,7 +195,7 @@ TABLE = {
         "No se llega al Hub",
         "revisa la conexión y repite la celda",
         kept="config.json tokenizer_config.json",
-        delay=4,
+        delay=5,
     ),
     "los pesos llegan cambiados": row(
         "model",
@@ -191,7 +204,7 @@ TABLE = {
         "llegó dañado model.safetensors",
         "repite la celda",
         kept=MODEL_FILES,
-        corrupt=100_000_000,
+        corrupt=10_000_000,
     ),
     "la configuración llega ilegible": row(
         "model",
@@ -213,15 +226,27 @@ TABLE = {
 }
 
 
+@pytest.fixture(scope="module")
+def shared_loader(hub_home):
+    with Loader(hub_home) as loader:
+        yield loader
+
+
+@pytest.fixture
+def loader(hub, shared_loader):
+    """El proceso compartido, sin nada descargado, y el Hub, sin fallos."""
+    return shared_loader.anew()
+
+
 @pytest.mark.parametrize("name", TABLE)
-def test_a_fault_is_told_in_a_sentence_and_once_mended_only_what_is_missing_is_fetched(hub, name):
+def test_a_fault_is_told_in_a_sentence_and_once_mended_only_what_is_missing_is_fetched(
+    hub, loader, name
+):
     case = TABLE[name]
     hub.server.fail(case.pattern, **case.fault)
-    patience = {"HF_HUB_DOWNLOAD_TIMEOUT": "2"} if "delay" in case.fault else {}
-    with Loader(hub, **patience) as loader:
-        failed = loader.load(case.what)
-        hub.server.faults.clear()
-        mended = loader.load(case.what)
+    failed = loader.load(case.what)
+    hub.server.faults.clear()
+    mended = loader.load(case.what)
     print(f"{name}: {failed['kind']}: {failed['sentence']} (se conserva: {failed['kept']})")
     check_sentence(failed, case.kind, case.says, DAILY_DIALOG if "dial" in case.what else GPT2)
     assert set(failed["kept"]) == case.kept
@@ -240,14 +265,13 @@ def check_sentence(failed: dict, kind: str, says: tuple[str, ...], name: str) ->
         assert part in sentence
 
 
-def test_without_network_what_is_complete_is_used_and_what_is_not_says_so(hub):
-    with Loader(hub) as loader:
-        before = {what: loader.load(what) for what in ("tokenizer", "dialogues")}
-        hub.server.down()
-        after = {what: loader.load(what) for what in ("tokenizer", "dialogues")}
-        missing = loader.load("model")
-        hub.server.up()
-        mended = loader.load("model")
+def test_without_network_what_is_complete_is_used_and_what_is_not_says_so(hub, loader):
+    before = {what: loader.load(what) for what in ("tokenizer", "dialogues")}
+    hub.server.down()
+    after = {what: loader.load(what) for what in ("tokenizer", "dialogues")}
+    missing = loader.load("model")
+    hub.server.up()
+    mended = loader.load("model")
     for what in before:
         assert before[what]["size"] == after[what]["size"] == SIZES[what], after[what]
     check_sentence(missing, "ConnectionError", ("No se llega al Hub", "«mini»"), GPT2)
@@ -256,28 +280,28 @@ def test_without_network_what_is_complete_is_used_and_what_is_not_says_so(hub):
     assert mended["size"] == SIZES["model"]
 
 
-def test_passing_faults_go_unnoticed_and_a_cut_download_resumes_where_it_was(hub):
+def test_passing_faults_go_unnoticed_and_a_cut_download_resumes_where_it_was(hub, loader):
     hub.server.fail("HEAD .*config.json", status=429, retry_after=7, times=2)
     hub.server.fail("HEAD .*/model.safetensors", status=500, times=2)
-    hub.server.fail("GET /cdn", cut_after=30_000_000)
-    with Loader(hub) as loader:
-        loaded = loader.load("model")
+    hub.server.fail("GET /cdn", cut_after=12_000_000)
+    loaded = loader.load("model")
     assert (loaded["sentence"], loaded["size"]) == (None, SIZES["model"])
     assert 8.0 in loaded["waits"]  # los 7 segundos que pidió el Hub, y uno más
     first, second = hub.server.asked("GET /cdn")
     assert "range" not in first.headers
-    assert 0 < int(second.headers["range"].removeprefix("bytes=").rstrip("-")) <= 30_000_000
+    assert 0 < int(second.headers["range"].removeprefix("bytes=").rstrip("-")) <= 12_000_000
 
 
-def test_dialogues_damaged_without_a_trace_are_replaced_by_the_copy_and_not_remembered(hub):
+def test_dialogues_damaged_without_a_trace_are_replaced_by_the_copy_and_not_remembered(
+    hub, loader
+):
     """Un texto con una letra cambiada se lee sin error: solo la suma lo delata."""
     commit = hub.server.revisions["datasets", DAILY_DIALOG][PARQUET_BRANCH]
     published = hub.server.commits["datasets", DAILY_DIALOG, commit]
     at = published["default/train/0000.parquet"].path.read_bytes().index(b"escrow papers")
     hub.server.fail(f"GET /cdn/datasets/{DAILY_DIALOG}/.*train", corrupt=at)
-    with Loader(hub) as loader:
-        first = loader.load("dialogues")
-        again = loader.load("dialogues")
+    first = loader.load("dialogues")
+    again = loader.load("dialogues")
     assert first["size"] == again["size"] == SIZES["dialogues"]
     assert f"De «{DAILY_DIALOG}» llegó dañado 0000.parquet" in first["said"]
     assert f"Se usa la copia «{DAILY_DIALOG_COPY}»." in first["said"]
@@ -285,10 +309,9 @@ def test_dialogues_damaged_without_a_trace_are_replaced_by_the_copy_and_not_reme
     assert len(hub.server.asked(f"GET /cdn/datasets/{DAILY_DIALOG}/.*train")) == 2
 
 
-def test_if_dailydialog_moves_the_copy_is_used_and_said(hub):
+def test_if_dailydialog_moves_the_copy_is_used_and_said(hub, loader):
     hub.server.fail(f"/{DAILY_DIALOG}", status=401, error_code="RepoNotFound", times=None)
-    with Loader(hub) as loader:
-        loaded = loader.load("dialogues")
+    loaded = loader.load("dialogues")
     assert loaded["size"] == SIZES["dialogues"]
     assert f"«{DAILY_DIALOG}» no está en el Hub con ese nombre" in loaded["said"]
     assert f"Se usa la copia «{DAILY_DIALOG_COPY}»." in loaded["said"]
@@ -302,15 +325,15 @@ def test_with_the_network_switched_off_by_hand_the_sentence_names_the_switch(hub
 
 
 def test_a_full_disk_is_told_and_with_room_the_same_call_succeeds(hub):
-    """Con un disco de verdad, de 50 MB, que se agranda después."""
+    """Con un disco de verdad, de 15 MB, que se agranda después."""
     own_disk = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
-    mount = 'mount -t tmpfs -o size=50m none "$HF_HOME" && exec "$@"'
+    mount = 'mount -t tmpfs -o size=15m none "$HF_HOME" && exec "$@"'
     hub.cache.mkdir()
     if subprocess.run([*own_disk, mount, "sh", "true"], env=hub.env, check=False).returncode:
         pytest.skip("Aquí no se puede montar un disco pequeño sin permisos.")
     with Loader(hub, prefix=(*own_disk, mount, "sh")) as loader:
         failed = loader.load("model")
-        loader.order('!mount -o remount,size=500m "$HF_HOME"')
+        loader.order('!mount -o remount,size=100m "$HF_HOME"')
         mended = loader.load("model")
     check_sentence(failed, "OSError", ("No queda sitio en el disco", "HF_HOME"), GPT2)
     assert failed["kept"] == ["config.json"]

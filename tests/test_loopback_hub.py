@@ -6,12 +6,20 @@ Lo que se carga del Hub se carga en otro proceso: las bibliotecas leen su entorn
 import hashlib
 import http.client
 import json
-import shutil
+import re
 import urllib.error
 import urllib.request
 
 import pytest
-from hub_content import DAILY_DIALOG, DAILY_DIALOG_COPY, GPT2, PARQUET_BRANCH, SMOLLM2, write_gpt2
+from hub_content import (
+    DAILY_DIALOG,
+    DAILY_DIALOG_COPY,
+    GPT2,
+    GPT2_CONFIG,
+    PARQUET_BRANCH,
+    SMOLLM2,
+    gpt2_weights,
+)
 from loopback_hub import LoopbackHub
 
 GET_WEIGHTS = f"""
@@ -128,36 +136,71 @@ def test_it_can_go_down_and_come_back_on_the_same_port(small):
     assert ask(small, "/yo/pequeno/resolve/main/sub/nota.txt")[0] == 200
 
 
-def test_the_sample_and_its_known_figures_come_through_the_unmodified_loaders(hub):
-    """De `load_dataset` a las parejas y al tokenizador, y lo mismo por la ruta del curso."""
-    code = f"""
+# Todo en un proceso, porque arrancarlo es lo que tarda; cada prueba mira luego su parte.
+LOAD_EVERYTHING = f"""
 import json
 from statistics import mean
 from datasets import load_dataset
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from course_lib.dialogues import Dialogue, to_pairs
 from course_lib.encoding import original_text
-from course_lib.original import sample_figures
 from course_lib.tracks import get_track
+from taller.muestra import sample_figures
 
+# De `load_dataset` a las parejas y al tokenizador, y lo mismo por la ruta del curso.
 table = load_dataset({DAILY_DIALOG!r}, revision={PARQUET_BRANCH!r}, split="train")
 assert [str(f.feature.dtype) for f in table.features.values()] == ["string", "int64", "int64"]
 tokenizer = AutoTokenizer.from_pretrained({GPT2!r})
 assert (len(tokenizer), tokenizer.model_max_length) == (50257, 1024)
 assert tokenizer.pad_token is None and tokenizer.chat_template is None
 dialogues = [Dialogue(tuple(turns)) for turns in table["dialog"]]
-figures = sample_figures(dialogues, tokenizer)
 texts = [original_text(tokenizer, p.user, p.reply) for p in to_pairs(dialogues)]
 length = mean(len(ids) for ids in tokenizer(texts)["input_ids"])
 track = get_track("gpt2", report=lambda text: None)
 assert [d.turns for d in track.load_dialogues("train")] == [d.turns for d in dialogues]
 assert track.load_tokenizer().get_vocab() == tokenizer.get_vocab()
-print(json.dumps([len(dialogues), figures["parejas"], round(length, 2), figures["relleno"]]))
+figures = sample_figures(dialogues, tokenizer)
+known = [len(dialogues), figures["parejas"], round(length, 2), figures["relleno"]]
+
+# Los modelos: todos los pesos encajan, y el que trae plantilla de chat la aplica.
+def load(name):
+    return AutoModelForCausalLM.from_pretrained(
+        name, use_safetensors=True, output_loading_info=True
+    )
+
+model, info = load("gpt2")
+assert not any(info[k] for k in ("missing_keys", "mismatched_keys", "error_msgs")), info
+assert (model.config.n_embd, model.config.vocab_size, model.config.n_layer) == (96, 50257, 1)
+assert model.lm_head.weight is model.transformer.wte.weight
+assert model.generation_config.eos_token_id == 50256
+
+chatty, info = load({SMOLLM2!r})
+assert not any(info[k] for k in ("missing_keys", "mismatched_keys", "error_msgs")), info
+tokenizer = AutoTokenizer.from_pretrained({SMOLLM2!r})
+assert len(tokenizer) == chatty.config.vocab_size == 49152
+asked = [{{"role": "user", "content": "Hello, world"}}]
+text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+assert text.endswith("<|im_start|>user\\nHello, world<|im_end|>\\n<|im_start|>assistant\\n"), text
+ids = tokenizer(text, return_tensors="pt").input_ids
+assert tokenizer.decode(ids[0]) == text and ids[0, 0] == 1
+assert chatty(ids).logits.isfinite().all()
+print(json.dumps(known))
 """
-    run = hub.python(code)
+
+
+@pytest.fixture(scope="module")
+def everything(hub_home):
+    """Lo que escribe `LOAD_EVERYTHING`, y lo que el Hub oyó mientras tanto."""
+    hub_home.server.clear()
+    run = hub_home.python(LOAD_EVERYTHING)
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout.splitlines()[-1]) == [1000, 6386, 36.48, 0.7156]
-    assert not hub.server.asked(r"GET .*\.py")  # ni por error se baja un programa
+    return json.loads(run.stdout.splitlines()[-1]), [str(r) for r in hub_home.server.requests]
+
+
+def test_the_sample_and_its_known_figures_come_through_the_unmodified_loaders(everything):
+    known, requests = everything
+    assert known == [1000, 6386, 36.48, 0.7156]
+    assert not [r for r in requests if re.search(r"GET .*\.py", r)]  # ni por error, un programa
 
 
 def test_a_loading_script_is_refused_and_a_copy_in_parquet_is_found(hub):
@@ -177,47 +220,14 @@ print({{part: len(rows) for part, rows in load_dataset({DAILY_DIALOG_COPY!r}).it
     ]
 
 
-def test_the_unmodified_loaders_get_the_models_under_their_names_of_today_and_before(hub):
-    """Todos los pesos encajan, y el modelo con plantilla de chat la aplica."""
-    code = f"""
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-def load(name):
-    return AutoModelForCausalLM.from_pretrained(
-        name, use_safetensors=True, output_loading_info=True
-    )
-
-model, info = load("gpt2")
-assert not any(info[k] for k in ("missing_keys", "mismatched_keys", "error_msgs")), info
-assert (model.config.n_embd, model.config.vocab_size, model.config.n_layer) == (768, 50257, 1)
-assert model.lm_head.weight is model.transformer.wte.weight
-assert model.generation_config.eos_token_id == 50256
-
-chatty, info = load({SMOLLM2!r})
-assert not any(info[k] for k in ("missing_keys", "mismatched_keys", "error_msgs")), info
-tokenizer = AutoTokenizer.from_pretrained({SMOLLM2!r})
-assert len(tokenizer) == chatty.config.vocab_size == 49152
-asked = [{{"role": "user", "content": "Hello, world"}}]
-text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-assert text.endswith("<|im_start|>user\\nHello, world<|im_end|>\\n<|im_start|>assistant\\n"), text
-ids = tokenizer(text, return_tensors="pt").input_ids
-assert tokenizer.decode(ids[0]) == text and ids[0, 0] == 1
-assert chatty(ids).logits.isfinite().all()
-print(info["unexpected_keys"])
-"""
-    run = hub.python(code)
-    assert run.returncode == 0, run.stderr
-    assert hub.server.asked("GET /api/models/gpt2")  # y de ahí, redirigido
-    assert hub.server.asked(f"GET /cdn/models/{GPT2}/.*/model.safetensors")
-    assert not any("authorization" in r.headers for r in hub.server.requests)
+def test_the_unmodified_loaders_get_the_models_under_their_names_of_today_and_before(everything):
+    _, requests = everything
+    assert "GET /api/models/gpt2" in " ".join(requests)  # y de ahí, redirigido
+    assert [r for r in requests if re.match(f"GET /cdn/models/{GPT2}/.*/model.safetensors", r)]
 
 
 def test_a_token_goes_to_the_hub_but_not_to_where_the_large_files_are(hub):
-    code = (
-        f"from huggingface_hub import hf_hub_download as get; get({SMOLLM2!r}, 'model.safetensors')"
-    )
-    run = hub.python(code, HF_TOKEN="hf_prueba")
+    run = hub.python(GET_WEIGHTS, HF_TOKEN="hf_prueba")
     assert run.returncode == 0, run.stderr
     tokens = [r.headers.get("authorization") for r in hub.server.asked("HEAD /Hugging")]
     assert tokens == ["Bearer hf_prueba"]
@@ -225,35 +235,25 @@ def test_a_token_goes_to_the_hub_but_not_to_where_the_large_files_are(hub):
 
 
 def test_a_download_cut_in_the_middle_is_resumed_where_it_was(hub):
-    hub.server.fail("GET /cdn", cut_after=20_000_000)
-    code = (
-        f"from huggingface_hub import hf_hub_download as get; get({SMOLLM2!r}, 'model.safetensors')"
-    )
-    run = hub.python(code)
+    hub.server.fail("GET /cdn", cut_after=12_000_000)
+    run = hub.python(GET_WEIGHTS)
     assert run.returncode == 0, run.stderr
+    assert not any("authorization" in r.headers for r in hub.server.requests)
     first, second = hub.server.asked("GET /cdn")
     assert "range" not in first.headers
     start = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
-    assert 0 < start <= 20_000_000
+    assert 0 < start <= 12_000_000
     (blob,) = hub.cache.glob("hub/models--*/blobs/*")
     with blob.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == blob.name
 
 
-def test_with_its_12_layers_gpt2_weighs_what_the_real_one_does(hub, shared_data, tmp_path):
-    folder = write_gpt2(tmp_path / "entero", shared_data, layers=12)
-    with (folder / "model.safetensors").open("rb") as file:
-        header = 8 + int.from_bytes(file.read(8), "little")
+def test_with_its_layers_and_its_width_gpt2_weighs_what_the_real_one_does():
+    import torch
+
+    with torch.device("meta"):  # las formas, sin los números
+        sizes = {name: w.numel() for name, w in gpt2_weights(GPT2_CONFIG).items()}
     # El de verdad ocupa 548 105 171 bytes: 14 291 de encabezado, que varía con quien lo escribe, y
     # 4 por cada uno de sus 124 439 808 pesos y de las casillas de sus 12 máscaras.
-    assert (folder / "model.safetensors").stat().st_size - header == 548_105_171 - 14_291
-    hub.server.publish("models", "prueba/gpt2-entero", folder)
-    code = """
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained("prueba/gpt2-entero", use_safetensors=True)
-print(model.num_parameters())
-"""
-    run = hub.python(code)
-    shutil.rmtree(folder)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split()[-1] == "124439808"
+    assert 4 * sum(sizes.values()) == 548_105_171 - 14_291
+    assert sum(n for name, n in sizes.items() if ".attn.bias" not in name) == 124_439_808
