@@ -1,13 +1,27 @@
 """Biblioteca del curso «¿Cuándo conviene el ajuste fino?».
 
-Importar este paquete es instantáneo: torch y transformers se cargan solo dentro de las
-funciones que los necesitan.
+Importar este paquete es instantáneo: torch y transformers se cargan solo dentro de las funciones
+que los necesitan. Qué módulos usa cada lección, además de `tracks` (la ruta), `evaluation`, `plots`
+y `tables`, que salen en casi todas:
+
+- 01, cuándo ajustar: `decision`, `costs`, `ladder`, `world`.
+- 02, preguntar y buscar: `retrieval`, `reading`, `world`.
+- 03, el dataset: `dialogues`, `encoding`.
+- 04, entrenar: `training`, `resume`, `original`, `encoding`.
+- 05, la demo del fracaso: `chat`, `original`, `encoding`.
+- 06, la autopsia: `autopsy`, `audit`, `original`.
+- 07, hacerlo bien: `tuning`, `resume`, `audit`, `ladder`, `big_model` con `costs`.
+
+`exercises` son los ejercicios de todas; `hub` carga de Hugging Face; `lessons` y `cli` son la orden
+`curso`.
 """
 
 import os
+import tomllib
+from functools import cache
 from pathlib import Path
 
-__all__ = ["__version__", "data_path", "output_path"]
+__all__ = ["__version__", "data_path", "output_path", "read_toml"]
 
 __version__ = "0.1.0"
 
@@ -31,6 +45,12 @@ def data_path(*parts: str) -> Path:
             "descarga de nuevo el repositorio o reinstala el paquete «curso-ajuste-fino»."
         )
     return path
+
+
+@cache
+def read_toml(*parts: str) -> dict:
+    """Un archivo TOML de los datos del curso, que se lee una sola vez."""
+    return tomllib.loads(data_path(*parts).read_text(encoding="utf-8"))
 
 
 def output_path(*parts: str) -> Path:

@@ -5,7 +5,6 @@ Cada `Condition` cambia una cosa; modelo de partida, charlas, lote, pasos y opti
 
 import random
 import tempfile
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from course_lib import data_path, evaluation, tuning
+from course_lib import evaluation, read_toml, tuning
 from course_lib.chat import first_turn, generate
 from course_lib.dialogues import Pair, to_pairs
 from course_lib.encoding import (
@@ -68,8 +67,8 @@ class Condition:
 @cache
 def conditions() -> dict[str, Condition]:
     """Las del experimento guardado, por su nombre: lee `data/experimentos/condiciones.toml`."""
-    rows = tomllib.loads(data_path("experimentos", "condiciones.toml").read_text(encoding="utf-8"))
-    return {row["name"]: Condition(**row) for row in rows["condicion"]}
+    rows = read_toml("experimentos", "condiciones.toml")["condicion"]
+    return {row["name"]: Condition(**row) for row in rows}
 
 
 def prepare(track: Track, condition: Condition):
@@ -290,7 +289,5 @@ def format_ablation(store: dict, names: Sequence[str], measures: Sequence[str]) 
     }
     for name in names:
         rows[conditions()[name].mends] = {m: summarize(store, name, m) for m in measures}
-    return markdown(
-        ["Qué se arregla", *(MEASURES[m] for m in measures)],
-        [[title, *(cell(m, row.get(m)) for m in measures)] for title, row in rows.items()],
-    )
+    lines = [[title, *(cell(m, row.get(m)) for m in measures)] for title, row in rows.items()]
+    return markdown(["Qué se arregla", *(MEASURES[m] for m in measures)], lines)

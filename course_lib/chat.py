@@ -136,17 +136,14 @@ def chat_loop(
     while True:
         try:
             text = read("Tú: ").strip()
+            if text.lower() in GOODBYES:
+                break
+            try:
+                if text:
+                    write(f"Bot: {respond(text)}")
+            except ValueError as error:
+                write(f"({error})")
         except (EOFError, KeyboardInterrupt):
-            break
-        if text.lower() in GOODBYES:
-            break
-        if not text:
-            continue
-        try:
-            write(f"Bot: {respond(text)}")
-        except ValueError as error:
-            write(f"({error})")
-        except KeyboardInterrupt:
             break
     write("Hasta luego.")
 

@@ -4,11 +4,10 @@ import argparse
 import os
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_lib import __version__, data_path, lessons, output_path
+from course_lib import __version__, lessons, output_path, read_toml
 from course_lib.tables import format_scoreboard, number
 
 
@@ -115,8 +114,7 @@ def _audit(arguments) -> int:
 def new_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Un intérprete de órdenes en español, con `--version` y todavía sin órdenes."""
     # argparse habla inglés y pide sus frases a `argparse._`.
-    spanish = tomllib.loads(data_path("ordenes", "argparse_es.toml").read_text(encoding="utf-8"))
-    argparse._ = lambda text: spanish.get(text, text)
+    argparse._ = lambda text: read_toml("ordenes", "argparse_es.toml").get(text, text)
     epilog = "Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron."
     parser = argparse.ArgumentParser(prog=name, description=description, epilog=epilog)
     shown = {"version": f"curso {__version__}", "help": "muestra la versión y termina"}

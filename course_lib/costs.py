@@ -131,8 +131,6 @@ def adapted_matrices(shape: Shape, targets: Sequence[str]) -> list[tuple[str, in
     return found
 
 
-# --- Memoria, tiempo y dinero --------------------------------------------------------------------
-
 GIB = 2**30
 BYTES = {"fp32": 4, "mixta": 2, "bf16": 2}  # de cada número en las cuentas de un bloque
 # NF4 con doble cuantización: 4 bits por peso y 8/64 + 32/(64·256) = 0,127 de constantes

@@ -8,14 +8,12 @@ hechos: tu evaluación manda sobre ellos.
 import math
 import re
 import textwrap
-import tomllib
 from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from functools import cache
 
-from course_lib import data_path
+from course_lib import read_toml
 from course_lib.chat import widget_data
 from course_lib.tables import number
 
@@ -152,7 +150,7 @@ def advise(needs: Needs) -> Advice:
     coste decide y LoRA es posible, se saltan también los que pagan instrucciones y ejemplos en cada
     respuesta. Si no queda ninguno, el consejo es volver sobre el último posible.
     """
-    lack, said = Lack(needs.lacks), _sayings()
+    lack, said = Lack(needs.lacks), read_toml("decision", "consejos.toml")
     possible = [rung for rung in PATHS[lack] if not obstacles(needs, rung)]
     cheap = needs.cost_critical and Rung.LORA in possible
     skipped = {*needs.tried, *((Rung.FEW_SHOT, Rung.TUNED_MODEL) if cheap else ())}
@@ -195,19 +193,14 @@ def advise(needs: Needs) -> Advice:
     )
 
 
-@cache
-def _sayings() -> dict:
-    return tomllib.loads(data_path("decision", "consejos.toml").read_text(encoding="utf-8"))
-
-
 def _source(key: str | None) -> Source | None:
-    found = _sayings()["fuentes"].get(key)
+    found = read_toml("decision", "consejos.toml")["fuentes"].get(key)
     return found and Source(found["autores"], found["anyo"], found["url"])
 
 
 def rung_name(rung: Rung) -> str:
     """Cómo se llama un peldaño en una frase, en Markdown."""
-    return _sayings()["peldanos"][Rung(rung).name]["nombre"]
+    return read_toml("decision", "consejos.toml")["peldanos"][Rung(rung).name]["nombre"]
 
 
 def format_advice(advice: Advice) -> str:

@@ -7,15 +7,15 @@ Acepta el esquema de DailyDialog (`dialog`, `act`, `emotion`) y listas de mensaj
 import json
 import random
 import re
-import tomllib
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from course_lib import data_path
+from course_lib import data_path, read_toml
 
 MAX_LINE_BYTES = 10_000_000
 ROLES = ("system", "user", "assistant")
@@ -65,7 +65,6 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
         raise FileNotFoundError(f"No existe el archivo «{path}»: revisa la ruta y el nombre.")
     if path.suffix.lower() not in (".jsonl", ".json"):
         raise ValueError(f"«{path}» no acaba en .jsonl ni en .json: cambia el formato o el nombre.")
-
     unit = "línea" if path.suffix.lower() == ".jsonl" else "diálogo"
     return collect_dialogues(_records(path), str(path), unit, report)
 
@@ -148,9 +147,6 @@ def split_dialogues(
     return [d for t in train for d in groups[t]], [d for t in test for d in groups[t]]
 
 
-# --- Estadísticas --------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class DialogueStats:
     """Resumen de un corpus; las cuotas (`*_share`) van de 0 a 1."""
@@ -163,6 +159,18 @@ class DialogueStats:
     yes_share: float
     no_share: float
     unique_reply_share: float
+
+
+@lru_cache(maxsize=200_000)  # el auditor compara corpus enteros
+def normalize(text: str) -> str:
+    """Minúsculas, sin tildes y con espacios en lugar de signos: lo que se compara al corregir.
+
+    >>> normalize("  ¡Sí, es París! ")
+    'si es paris'
+    """
+    letters = unicodedata.normalize("NFD", text.lower())
+    bare = "".join(c for c in letters if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[^\W_]+", bare))
 
 
 def is_question(text: str) -> bool:
@@ -202,10 +210,9 @@ def _begins(text: str, language: str, skipped: str, words: str) -> bool:
     return bool(re.match(rf"{skip}(?:{'|'.join(table[words])})\b", start))
 
 
-@cache
 def _words(language: str) -> dict[str, list[str]]:
     """Las listas de `data/dialogos/palabras.toml` de una lengua."""
-    tables = tomllib.loads(data_path("dialogos", "palabras.toml").read_text(encoding="utf-8"))
+    tables = read_toml("dialogos", "palabras.toml")
     if language not in tables:
         raise ValueError(f"No hay tablas para la lengua «{language}»: usa «es» o «en».")
     return tables[language]
@@ -242,8 +249,6 @@ def describe_dialogues(dialogues: Iterable[Sequence[str]], language: str = "es")
         unique_reply_share=len({reply for _, reply in pairs}) / max(1, len(pairs)),
     )
 
-
-# --- Por dentro ----------------------------------------------------------------------------------
 
 _UNEVEN = (
     "«act» o «emotion» no son listas de enteros tan largas como «dialog»; "

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import takewhile
 
 USER, BOT, PAD = "<|user|>", "<|bot|>", "<|pad|>"
 MARKERS = (USER, BOT)  # los que abren un turno; cada uno es un token cuando se prepara el chat
@@ -308,5 +309,4 @@ def _content(tokenizer, messages: list[dict], ids: list[int], start: int) -> tup
 
 def _common(a: list[int], b: list[int]) -> int:
     """Cuántos elementos tienen iguales desde el principio."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(a, b))))

@@ -3,29 +3,17 @@
 import math
 import random
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from course_lib import world
 from course_lib.chat import first_turn, generate
+from course_lib.dialogues import normalize
 from course_lib.encoding import Encoded, Kind, collate
 from course_lib.reading import reading_questions
 from course_lib.tables import Measure, mean, proportion
 from course_lib.world import Question
-
-
-def normalize(text: str) -> str:
-    """Minúsculas, sin tildes y con espacios en lugar de signos: lo que se compara al corregir.
-
-    >>> normalize("  ¡Sí, es París! ")
-    'si es paris'
-    """
-    letters = unicodedata.normalize("NFD", text.lower())
-    bare = "".join(c for c in letters if not unicodedata.combining(c))
-    return " ".join(re.findall(r"[^\W_]+", bare))
-
 
 Answerer = Callable[[Sequence[Question]], list[str]]
 

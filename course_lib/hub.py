@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from course_lib import data_path
+from course_lib import read_toml
 from course_lib.dialogues import Dialogue, collect_dialogues
 
 # DailyDialog tal como lo convirtió el propio Hub y, si falla, una copia: el original se reparte con
@@ -103,10 +102,7 @@ def _offline_if(unreachable: bool) -> Iterator[None]:
 
 
 def reachable() -> bool:
-    """Si el Hub contesta algo, lo que sea, en unos segundos.
-
-    Preguntarlo antes ahorra los reintentos de cada archivo cuando no hay red.
-    """
+    """Si el Hub contesta algo en unos segundos: sin red, ahorra los reintentos de cada archivo."""
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
@@ -185,8 +181,6 @@ def _is_a_path(name: str) -> bool:
     )
 
 
-# --- Los archivos del minimodelo -----------------------------------------------------------------
-
 MODEL_FILES = (
     "config.json",
     "generation_config.json",
@@ -258,7 +252,7 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
     key, kind = next(((key, kind) for key, kind, applies in cases if applies), ("", None))
     if kind is None:
         return None, ""
-    sentences = tomllib.loads(data_path("hub", "fallos.toml").read_text(encoding="utf-8"))
+    sentences = read_toml("hub", "fallos.toml")
     return kind, sentences[key].format(
         name=name,
         status=status,

@@ -118,16 +118,13 @@ def format_climb(climb: Climb) -> str:
         for rung in climb.tried
     ]
     last, goal = climb.tried[-1].right, percent(climb.target)
+    end = f"El más barato que llega al {goal} es **{climb.chosen}**"
     if climb.chosen is None:
-        end = f"Ninguno llega al {goal}: hace falta otro peldaño, o mejores datos."
+        end = f"Ninguno llega al {goal}: hace falta otro peldaño, o mejores datos"
     elif last.low < climb.target:
-        end = (
-            f"El más barato que llega al {goal} es **{climb.chosen}**, pero con {number(last.n)} "
-            "preguntas el intervalo baja de la meta: pregunta más antes de fiarte."
-        )
-    else:
-        end = f"El más barato que llega al {goal} es **{climb.chosen}**."
-    return f"{markdown(['Peldaño', 'Aciertos', 'Tokens por respuesta'], rows)}\n\n{end}"
+        end += f", pero con {number(last.n)} preguntas el intervalo baja de la meta: pregunta más "
+        end += "antes de fiarte"
+    return f"{markdown(['Peldaño', 'Aciertos', 'Tokens por respuesta'], rows)}\n\n{end}."
 
 
 def form_prompt(tokenizer, question: Question) -> list[int]:

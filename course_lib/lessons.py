@@ -178,9 +178,8 @@ def read_scoreboard(output_dir: Path, since: float) -> list[dict]:
     """Las filas de la tabla de resultados que deja la lección 05; ninguna, si no la hay o es
     anterior a la hora `since`."""
     path = output_dir / SCOREBOARD_FILE
-    if not path.is_file() or path.stat().st_mtime < since:
-        return []
-    return from_json(path.read_text(encoding="utf-8"))
+    fresh = path.is_file() and path.stat().st_mtime >= since
+    return from_json(path.read_text(encoding="utf-8")) if fresh else []
 
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -263,14 +262,13 @@ def _with_described_images(notebook):
     page = copy.deepcopy(notebook)
     for cell in page.cells:
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
-            cell.source = cell.source.split("\n")[0]  # plegada: basta su título
+            cell.source = cell.source.split("\n")[0]
         if cell.cell_type == "markdown":
             cell.source = _REMOTE_IMAGE.sub(r"\1", cell.source)
         for output in cell.get("outputs", []):
             png = output.get("data", {}).get("image/png")
             said = output.get("metadata", {}).get("image/png", {}).get("alt")
-            alt = said or cell.metadata.get("alt")
-            if png and alt:
+            if png and (alt := said or cell.metadata.get("alt")):
                 image = f'<img src="data:image/png;base64,{png.strip()}" alt="{escape(alt)}">'
                 output.data = {"text/html": image}
     return page

@@ -58,32 +58,42 @@ def show_tokens(encoded: Encoded, tokenizer, limit: int | None = None) -> None:
     from IPython.display import HTML, display
 
     texts = [tokenizer.decode([token]) for token in encoded.input_ids[:limit]]
-    display(HTML(tokens_html(texts, encoded.kinds, encoded.counted)))
+    cells = list(zip(texts, encoded.kinds, encoded.counted))
+    left = len(encoded.input_ids) - len(texts)
+    display(HTML(tokens_html(cells, encoded.kinds, encoded.counted, left)))
 
 
-def tokens_html(texts: Sequence[str], kinds: Sequence[int], counted: Sequence[bool]) -> str:
+def tokens_html(
+    cells: Sequence[tuple[str, int, bool]],
+    kinds: Sequence[int],
+    counted: Sequence[bool],
+    left: int = 0,
+) -> str:
     """Los tokens de un ejemplo, uno tras otro, y debajo la leyenda con cuántos hay de cada clase.
 
     Lo que cuenta en la pérdida va entre ⟦ y ⟧, que se leen también donde se pierden los estilos,
     como en GitHub, y con una raya debajo, que es un borde: un subrayado no pasa el filtro con que
-    JupyterLab limpia las salidas guardadas. `texts` son los que se enseñan: los primeros, o todos.
+    JupyterLab limpia las salidas guardadas.
+
+    Args:
+        cells: de cada token que se enseña, su texto, su clase y si cuenta.
+        kinds: la clase de todos los tokens del ejemplo, también de los que no se enseñan.
+        counted: si cuenta cada uno de todos ellos.
+        left: cuántos no se enseñan.
     """
-    cells = []
-    for i, text in enumerate(texts):
-        opens = counted[i] and not (i and counted[i - 1])
-        closes = counted[i] and not (i + 1 < len(texts) and counted[i + 1])
-        cells.append("⟦" * opens + _token(text, Kind(kinds[i]), counted[i]) + "⟧" * closes)
-    if len(texts) < len(kinds):
-        cells.append(f"<span>… y {number(len(kinds) - len(texts))} tokens más</span>")
+    shown, inside = "", False
+    for text, kind, counts in cells:
+        shown += "⟧" * (inside and not counts) + "⟦" * (counts and not inside)
+        shown, inside = shown + _token(text, Kind(kind), counts), counts
+    shown += "⟧" * inside + f"<span>… y {number(left)} tokens más</span>" * bool(left)
     legend = " ".join(
         f'<span style="background:{PASTELS[kind]};color:#000;padding:1px 6px">'
         f"{NAMES[kind]}: {number(list(kinds).count(kind))}</span>"
-        for kind in Kind
-        if kind in kinds
+        for kind in sorted(set(kinds))
     )
     total = f"{number(sum(counted))} de {number(len(counted))}"
     return (
-        f'<div style="line-height:2.1">{"".join(cells)}</div>'
+        f'<div style="line-height:2.1">{shown}</div>'
         f'<div style="margin-top:6px;font-size:90%">{legend} · '
         f"⟦con raya⟧: cuenta en la pérdida ({total})</div>"
     )
@@ -174,14 +184,8 @@ def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
 
 def scoreboard_bars(rows: Sequence[dict], title: str):
     """Las proporciones de filas de `score_row`, con su intervalo: un grupo de barras por medida."""
-    names = {
-        "sabe": "sabe",
-        "chat": "responde\nen chat",
-        "si_no": "sí/no",
-        "si_no_chat": "sí/no\nen chat",
-        "dice_si": "dice «sí»\nen chat",
-        "lee": "lee",
-    }
+    names = {"sabe": "sabe", "chat": "responde\nen chat", "si_no": "sí/no"}
+    names |= {"si_no_chat": "sí/no\nen chat", "dice_si": "dice «sí»\nen chat", "lee": "lee"}
     figure, axes = new_axes(title, "", "proporción (%)", size=(8.5, 3.8))
     styles = [("#BBBBBB", "//"), ("#0072B2", ""), ("#D55E00", "xx"), ("#009E73", "..")]
     series = {row["quien"]: [row[name] for name in names] for row in rows}
@@ -221,11 +225,8 @@ def contributions(row: Mapping, shares: Mapping[Kind, float]) -> dict[Kind, floa
     >>> contributions(row, {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0})
     {<Kind.REPLY: 2>: 2.0, <Kind.PADDING: 4>: 0.0}
     """
-    return {
-        kind: share * row.get(f"loss_{kind.name.lower()}", 0.0)
-        for kind, share in shares.items()
-        if share
-    }
+    losses = {kind: row.get(f"loss_{kind.name.lower()}", 0.0) for kind in shares}
+    return {kind: share * losses[kind] for kind, share in shares.items() if share}
 
 
 def loss_contributions(log: Sequence[dict], shares: Mapping[Kind, float], title: str):
@@ -235,8 +236,7 @@ def loss_contributions(log: Sequence[dict], shares: Mapping[Kind, float], title:
     """
     figure, axes = new_axes(title, "paso de entrenamiento", "aportación a la pérdida (nats)")
     rows = [row for row in log if "loss" in row]
-    steps = [row["step"] for row in rows]
-    parts = [contributions(row, shares) for row in rows]
+    steps, parts = [row["step"] for row in rows], [contributions(row, shares) for row in rows]
     kinds = list(parts[0])
     layers = axes.stackplot(
         steps,
@@ -246,7 +246,7 @@ def loss_contributions(log: Sequence[dict], shares: Mapping[Kind, float], title:
     )
     for layer, kind in zip(layers, kinds, strict=True):
         layer.set(hatch=HATCHES[kind], edgecolor="white", linewidth=0)
-    axes.plot(steps, [float(row["loss"]) for row in rows], "k.", label="la pérdida del registro")
+    axes.plot(*zip(*_points(rows, "loss")), "k.", label="la pérdida del registro")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     return figure

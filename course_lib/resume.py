@@ -95,22 +95,14 @@ def resumable_fine_tune(
     (folder / ENDED).unlink(missing_ok=True)
     named = model.named_parameters()
     start = {name: p.detach().to("cpu", copy=True) for name, p in named if p.requires_grad}
-    fresh = [copy.copy(callback) for callback in callbacks]
+    others, fresh = (data_collator, eval_rows, processing_class), list(map(copy.copy, callbacks))
     while True:
         attempt, owner = copy.copy(args), owner_callback(identity, stale)
         if point and point.ended:  # Trainer no lo mira, y daría un paso de más
             attempt.max_steps, attempt.num_train_epochs = -1, 0
         try:
-            run = fine_tune(
-                model,
-                attempt,
-                train_rows,
-                data_collator,
-                eval_rows,
-                processing_class,
-                [owner, *callbacks],
-                str(point.path) if point else None,
-            )
+            at = str(point.path) if point else None
+            run = fine_tune(model, attempt, train_rows, *others, [owner, *callbacks], at)
             break
         except KeyboardInterrupt:
             model.load_state_dict(start, strict=False)
@@ -138,16 +130,13 @@ def resumable_fine_tune(
         model.zero_grad(set_to_none=True)
         clear_device_cache(garbage_collection=True)
         model.load_state_dict(start, strict=False)
-        callbacks = [copy.copy(callback) for callback in fresh]  # sin lo contado hasta ahora
+        callbacks = list(map(copy.copy, fresh))  # sin lo contado hasta ahora
         point = find(report, stale)
     # Si justo ahora no cabe en el disco, no pasa nada: al repetir no quedarán pasos por dar.
     with contextlib.suppress(OSError):
         if points(folder):
             (folder / ENDED).write_text(json.dumps(identity), encoding="utf-8")
     return replace(run, start=identity["los pesos de partida"])
-
-
-# --- Los puntos de control -----------------------------------------------------------------------
 
 
 def identify(
@@ -261,13 +250,9 @@ def stale_points(folder: Path, identity: dict[str, str], point: Point | None) ->
     Si se quedaran, un corte al escribir encima de uno dejaría una mezcla que parece entera, y
     `save_total_limit` podría borrar el nuevo por creer más reciente el viejo.
     """
-    return [
-        path
-        for path in points(folder)
-        if not point
-        or step_of(path) > point.step
-        or owner_of(read_json(path / "trainer_state.json")) != identity
-    ]
+    mine = [p for p in points(folder) if owner_of(read_json(p / "trainer_state.json")) == identity]
+    kept = [path for path in mine if point and step_of(path) <= point.step]
+    return [path for path in points(folder) if path not in kept]
 
 
 def owner_of(state: dict | None) -> dict | None:
@@ -331,17 +316,12 @@ def owner_callback(identity: dict[str, str], stale: list[Path]):
     return Owner(identity)
 
 
-# --- La memoria y el disco -----------------------------------------------------------------------
-
-
 def with_smaller_batch(args, training: bool):
     """Los mismos argumentos con el lote partido, y la frase que lo cuenta.
 
     El lote efectivo, ejemplos por paso del optimizador, queda igual: se divide entre el menor
     número que lo parte sin resto (casi siempre 2) y se acumulan otras tantas veces más gradientes.
-
-    Args:
-        training: si la memoria se acabó al entrenar; si no, al medir, y se parte ese otro lote.
+    Si la memoria se acabó al medir y no al entrenar (`training`), se parte ese otro lote.
     """
     name = "per_device_train_batch_size" if training else "per_device_eval_batch_size"
     size = getattr(args, name)

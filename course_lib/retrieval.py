@@ -5,7 +5,6 @@ pasajes, el mejor primero. El de este módulo es BM25, que cuenta palabras en co
 compara vectores, cabe en el mismo hueco.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from course_lib import world
 from course_lib.evaluation import Answerer, ask_with
-from course_lib.tables import Measure, proportion, to_json
+from course_lib.tables import Measure, from_json, proportion, to_json
 from course_lib.world import Question
 
 STEMMERS = {"es": "spanish", "en": "english"}
@@ -120,7 +119,7 @@ def load_index(folder: Path | str) -> Index:
 
     folder = Path(folder)
     try:
-        content = json.loads((folder / TEXTS_FILE).read_text(encoding="utf-8"))
+        content = from_json((folder / TEXTS_FILE).read_text(encoding="utf-8"))
         bm25 = bm25s.BM25.load(folder, allow_pickle=False)
         index = Index(dict(content["texts"]), content["language"], bm25)
         index.search(next(iter(index.texts.values())))  # una búsqueda cruza todos los archivos

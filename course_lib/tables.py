@@ -6,7 +6,7 @@ También abre lo que guardaron los experimentos que no caben en una clase (`stor
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 
 from course_lib import data_path
@@ -146,8 +146,12 @@ def format_scoreboard(rows: Sequence[dict]) -> str:
 
 
 def to_json(value: object) -> str:
-    """Lo medido, en JSON: cada `Measure`, como diccionario de sus campos."""
-    return json.dumps(value, ensure_ascii=False, indent=1, default=_plain) + "\n"
+    """Lo medido, en JSON: cada `Measure`, como diccionario de sus campos, sin `seeds` si no hay."""
+
+    def fields(measure: Measure) -> dict:
+        return {name: x for name, x in vars(measure).items() if x != ()}
+
+    return json.dumps(value, ensure_ascii=False, indent=1, default=fields) + "\n"
 
 
 def from_json(text: str):
@@ -158,11 +162,6 @@ def from_json(text: str):
 def stored(name: str) -> dict:
     """El resultado guardado en `data/experimentos/`, por su nombre sin extensión."""
     return from_json(data_path("experimentos", f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _plain(value: Measure) -> dict:
-    fields = asdict(value)
-    return fields if value.seeds else {k: v for k, v in fields.items() if k != "seeds"}
 
 
 def _measure(fields: dict):

@@ -72,21 +72,15 @@ class Track:
         """Los diálogos de la ruta: «train», «validation» o «test»."""
         return self.dialogues(part)
 
-    def load_instruct(self):
-        """El modelo ya ajustado de la ruta y su tokenizador, que trae su plantilla de chat."""
-        if self.instruct is None:
-            raise ValueError(f"La ruta «{self.name}» no tiene un modelo ya ajustado: usa «gpt2».")
-        return load_causal_lm(self.instruct), load_tokenizer(self.instruct)
-
     def instructs(self, report: Callable[[str], None] = print) -> list[tuple]:
-        """Lo que da `load_instruct`, en una lista: vacía, y se dice, si la ruta no tiene ninguno.
+        """El modelo ya ajustado de la ruta y su tokenizador, en una lista; vacía, si no lo tiene.
 
-        Así una celda lo recorre con un `for` y vale para todas las rutas.
+        Así una celda la recorre con un `for` y vale para todas las rutas.
         """
         if self.instruct is None:
             report(f"En la ruta «{self.name}» no hay un modelo ya ajustado: se sigue sin él.")
             return []
-        return [self.load_instruct()]
+        return [(load_causal_lm(self.instruct), load_tokenizer(self.instruct))]
 
     def cut(self, n: int) -> int:
         """`n`, o el recorte de la ruta si es menor."""

@@ -8,13 +8,12 @@ import csv
 import itertools
 import json
 import random
-import tomllib
 from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from course_lib import data_path
+from course_lib import data_path, read_toml
 
 ATTRIBUTES = ("capital", "currency", "language", "continent")
 
@@ -72,11 +71,10 @@ def _check_language(language: str, what: str) -> None:
         raise ValueError(f"No hay {what} en el idioma «{language}»: elige «es» o «en».")
 
 
-def _data_file(folder: str, name: str, language: str) -> str:
-    """El texto de un archivo de datos; el de otro idioma lleva su código: `plantillas_en.toml`."""
+def _data_file(name: str, language: str) -> str:
+    """El archivo de datos de un idioma; el de otro lleva su código: `plantillas_en.toml`."""
     stem, suffix = name.split(".")
-    name = name if language == "es" else f"{stem}_{language}.{suffix}"
-    return data_path(folder, name).read_text(encoding="utf-8")
+    return name if language == "es" else f"{stem}_{language}.{suffix}"
 
 
 @cache
@@ -107,29 +105,23 @@ def load_countries(language: str = "es") -> tuple[Country, ...]:
         return tuple(map(country, csv.DictReader(file)))
 
 
-@cache
 def load_templates(language: str = "es") -> dict:
     """Lee `data/mundo/plantillas.toml`, las frases del mundo y las relaciones de lectura, en «es» o
     «en»."""
     _check_language(language, "plantillas")
-    return tomllib.loads(_data_file("mundo", "plantillas.toml", language))
+    return read_toml("mundo", _data_file("plantillas.toml", language))
 
 
 def load_documents(language: str = "es") -> tuple[Document, ...]:
     """Lee los documentos nuevos de `data/documentos/documentos.jsonl`, en «es» o «en»."""
     _check_language(language, "documentos")
-    documents = []
-    for line in _data_file("documentos", "documentos.jsonl", language).splitlines():
+    documents, path = [], data_path("documentos", _data_file("documentos.jsonl", language))
+    for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         text, asked = row["text"], [(q["question"], q["answer"]) for q in row["questions"]]
         questions = tuple(Question("documento", *pair, text, language) for pair in asked)
         documents.append(Document(row["id"], row["title"], text, questions, language))
     return tuple(documents)
-
-
-@cache
-def _translations(language: str) -> dict[str, str]:
-    return tomllib.loads(_data_file("mundo", "frases.toml", language))
 
 
 def text(sentence: str, language: str = "es") -> str:
@@ -143,7 +135,7 @@ def text(sentence: str, language: str = "es") -> str:
     if language == "es":
         return sentence
     try:
-        return _translations(language)[sentence]
+        return read_toml("mundo", _data_file("frases.toml", language))[sentence]
     except KeyError:
         raise ValueError(
             f"«{sentence}» no está traducida: añádela a data/mundo/frases_{language}.toml."

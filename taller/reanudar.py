@@ -3,13 +3,14 @@
     python -m taller.reanudar [--veces 10] [--semilla 0]
 
 Cada ensayo es un proceso con el minimodelo y una de las recetas de las lecciones (la original, la
-de charla y la de charla con LoRA), con menos pasos y tres épocas. Muere de `SIGKILL` en un paso al
-azar o, uno de cada dos, mientras escribe un punto de control, que queda a medias; otro proceso lo
-reanuda. Pesos y pérdidas anotadas deben ser, bit a bit, los del ajuste sin cortes. Solo en Linux
-y macOS.
+de charla y la de charla con LoRA), con menos pasos, lotes menores y tres épocas. Muere de `SIGKILL`
+en un paso al azar o, uno de cada dos, mientras escribe un punto de control, que queda a medias;
+otro proceso lo reanuda. Pesos y pérdidas anotadas deben ser, bit a bit, los del ajuste sin cortes.
+Solo en Linux y macOS.
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -19,9 +20,10 @@ import signal
 import sys
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
-ROWS, STEPS, SAVE_EVERY = 80, 15, 3
+ROWS, BATCH, STEPS, SAVE_EVERY = 12, 4, 9, 3
 RECIPES = ("original", "charla", "charla con LoRA")
 
 
@@ -34,24 +36,24 @@ def prepare(recipe: str, folder: Path) -> dict:
     from course_lib.tracks import get_track
     from taller.ladder import chat_arguments
 
-    track = get_track("mini")
+    track = replace(get_track("mini"), train_dialogues=9, max_length=64, limit=ROWS)
     evaluation, callbacks = None, []
     if recipe == "original":
         model, tokenizer = track.load_model(), track.load_tokenizer()
-        data = original.original_examples(track, tokenizer)[: ROWS // 2]
+        data = original.original_examples(track, tokenizer)[:ROWS]
         args = original.original_arguments(track, folder)
     else:
         model, tokenizer = tuning.load_for_chat(track)
         lora = recipe == "charla con LoRA"
         if lora:
             model = tuning.with_lora(model, tokenizer)
-        train, held_out = tuning.chat_examples(track, tokenizer, talk=40, replay=40)
+        train, held_out = tuning.chat_examples(track, tokenizer)
         data = train[:ROWS]
-        evaluation = held_out[:32]
+        evaluation = held_out[: ROWS // 2]
         args = chat_arguments(track, folder, ROWS, lora)
         args.num_train_epochs = 3
         callbacks = [EarlyStoppingCallback(early_stopping_patience=2)]
-    args.max_steps = STEPS
+    args.max_steps, args.per_device_train_batch_size = STEPS, BATCH
     args.save_steps = args.eval_steps = args.logging_steps = SAVE_EVERY
     return {
         "model": model,
@@ -70,6 +72,8 @@ def import_once() -> None:
     from transformers import AutoModelForCausalLM, EarlyStoppingCallback, Trainer  # noqa: F401
 
     from course_lib import original, resume, tuning  # noqa: F401
+
+    gc.freeze()  # `Trainer` recoge la basura en cada ajuste: que no repase todo esto
 
 
 def killer(step: int, limit: int | None):

@@ -6,6 +6,7 @@ raíz, que vale también para los cuadernos.
 
 import copy
 import functools
+import gc
 import json
 import os
 import re
@@ -31,6 +32,16 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def light_collections():
+    """`Trainer` recoge la basura en cada ajuste: que no repase los módulos ya cargados."""
+    from transformers import Trainer  # noqa: F401
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -58,26 +58,16 @@ def test_json_is_for_machines(talks, folder, capsys):
     assert {"findings", "abstained", "passed"} <= data.keys()
 
 
-@pytest.mark.parametrize(
-    ("path", "options", "message"),
-    [
-        ("no-existe.jsonl", [], "No existe el archivo"),
-        (None, ["--longitud", "2"], "Una longitud de 2 tokens"),
-    ],
-)
-def test_bad_input_gives_two(talks, folder, capsys, path, options, message):
-    assert main(["auditar", path or str(talks), "--modelo", str(folder), *options]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_missing_tokenizer_is_explained(talks, tmp_path, capsys):
-    assert main(["auditar", str(talks), "--modelo", str(tmp_path / "nada")]) == 2
-    assert "No existe la carpeta" in capsys.readouterr().err
-
-
-def test_a_folder_in_place_of_the_dialogues_is_explained(folder, tmp_path, capsys):
-    assert main(["auditar", str(tmp_path), "--modelo", str(folder)]) == 2
-    assert "es una carpeta: da el archivo" in capsys.readouterr().err
+def test_bad_input_gives_two_and_is_explained(talks, folder, tmp_path, capsys):
+    complaints = [
+        (["no-existe.jsonl", "--modelo", folder], "No existe el archivo"),
+        ([talks, "--modelo", folder, "--longitud", "2"], "Una longitud de 2 tokens"),
+        ([talks, "--modelo", tmp_path / "nada"], "No existe la carpeta"),
+        ([tmp_path, "--modelo", folder], "es una carpeta: da el archivo"),
+    ]
+    for arguments, message in complaints:
+        assert main(["auditar", *map(str, arguments)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_template_that_does_not_mark_replies_counts_everything(

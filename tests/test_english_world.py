@@ -282,7 +282,7 @@ def test_the_rungs_ask_and_read_in_the_language_of_the_question():
 
 
 def test_every_language_has_its_own_words():
-    assert vars(WORDS["en"]) == {
+    assert WORDS["en"]._asdict() == {
         "question": "Question",
         "answer": "Answer",
         "context": "Context",

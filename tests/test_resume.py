@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset
 from transformers import TrainingArguments
 
-from course_lib import checkpoints
+from course_lib import resume
 from course_lib.encoding import collate, encode_conversation, pair_messages, prepare_for_chat
+from course_lib.resume import resumable_fine_tune
 from course_lib.training import fine_tune
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("light_collections")
 PAIRS = [
     ("Hola, ¿qué tal?", "Muy bien, gracias, ¿y tú?"),
     ("¿Y la niña?", "En el jardín."),
@@ -28,14 +29,15 @@ PAIRS = [
 
 @pytest.fixture
 def tune(tokenizer, make_model, tmp_path):
-    """`fine_tune` con un modelo diminuto: cuatro ejemplos, seis pasos y un punto cada dos.
+    """`resumable_fine_tune` con un modelo diminuto: cuatro ejemplos, seis pasos, un punto cada dos.
 
-    Con `cut`, se corta como con Ctrl-C al pedir ese lote. Devuelve el ajuste (o `None`) y lo dicho.
+    Con `cut`, se corta como con Ctrl-C al pedir ese lote. Devuelve el ajuste (o lo que dice la
+    interrupción) y lo contado por el camino.
     """
     prepare_for_chat(tokenizer)
     rows = [vars(encode_conversation(tokenizer, pair_messages(*pair))) for pair in PAIRS]
 
-    def run(folder="ajuste", cut=None, resume=True, model=None, rows=rows, **changes):
+    def run(folder="ajuste", cut=None, model=None, rows=rows, **changes):
         calls, said = 0, []
 
         def batches(chosen):
@@ -45,28 +47,32 @@ def tune(tokenizer, make_model, tmp_path):
                 raise KeyboardInterrupt
             return collate(chosen, tokenizer.pad_token_id)
 
-        values = {
-            "max_steps": 6,
-            "per_device_train_batch_size": 2,
-            "learning_rate": 1e-2,
-            "logging_steps": 1,
-            "save_strategy": "steps",
-            "save_steps": 2,
-            "use_cpu": True,
-        }
-        args = TrainingArguments(output_dir=str(tmp_path / folder), **(values | changes))
-        data = Dataset.from_list(rows)
+        args = arguments(tmp_path / folder, **changes)
         try:
-            done = fine_tune(
-                model or make_model(), args, data, batches, resume=resume, report=said.append
+            done = resumable_fine_tune(
+                model or make_model(), args, rows, batches, report=said.append
             )
-        except KeyboardInterrupt:
+        except resume.Interrupted as error:
             assert calls == cut
-            done = None
+            done = error
         return done, said
 
     run.rows = rows
+    run.collate = partial(collate, pad_token_id=tokenizer.pad_token_id)
     return run
+
+
+def arguments(folder, **changes):
+    values = {
+        "max_steps": 6,
+        "per_device_train_batch_size": 2,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "use_cpu": True,
+    }
+    return TrainingArguments(output_dir=str(folder), **(values | changes))
 
 
 def same(one, other):
@@ -80,7 +86,7 @@ def losses(run):
 
 
 def steps(folder):
-    return sorted(checkpoints.step_of(path) for path in checkpoints.points(folder))
+    return sorted(resume.step_of(path) for path in resume.points(folder))
 
 
 # --- Muerto de verdad ----------------------------------------------------------------------------
@@ -88,7 +94,7 @@ def steps(folder):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="la herramienta necesita os.fork")
 def test_killed_at_random_and_resumed_the_mini_model_ends_bit_for_bit_the_same():
-    tool = [sys.executable, str(ROOT / "herramientas" / "reanudar.py"), "--veces", "3"]
+    tool = [sys.executable, "-m", "taller.reanudar", "--veces", "3"]
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
     done = subprocess.run(
         tool, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
@@ -98,14 +104,59 @@ def test_killed_at_random_and_resumed_the_mini_model_ends_bit_for_bit_the_same()
     assert "muerto al guardar" in done.stdout and "No uso" in done.stdout
 
 
+# --- Interrumpido ----------------------------------------------------------------------------------
+
+
+def test_interrupted_the_same_model_goes_back_to_its_weights_and_resumes_to_the_same_end(
+    tune, make_model
+):
+    straight, _ = tune("seguido")
+    model, fresh = make_model(), make_model().state_dict()
+    error, said = tune(cut=6, model=model)  # como quien para la celda y la vuelve a ejecutar
+    assert said == [] and isinstance(error, KeyboardInterrupt)
+    assert str(error) == "Interrumpido en el paso 4: al repetir, sigue desde el 4."
+    assert error._render_traceback_() == [str(error)]  # lo que se ve en un cuaderno
+    assert all(torch.equal(weight, fresh[name]) for name, weight in model.state_dict().items())
+    resumed, said = tune(model=model)
+    assert len(said) == 1 and said[0].startswith("Sigo desde el paso 4 de 6, guardado en ")
+    assert resumed.model is model
+    assert same(straight, resumed) and losses(straight) == losses(resumed)
+    assert resumed.start == straight.start == resume.fingerprint(make_model())
+
+
+def test_interrupted_again_it_counts_the_steps_from_the_beginning(tune, make_model):
+    tune(cut=4)
+    error, _ = tune(cut=3)  # desde el paso 2: el tercer lote es el del 5
+    assert str(error) == "Interrumpido en el paso 4: al repetir, sigue desde el 4."
+
+
+def test_interrupted_before_its_first_point_it_says_that_it_will_start_anew(tune, tmp_path):
+    error, _ = tune(cut=4, save_steps=6)  # cada lote se pide antes de usar el anterior
+    assert str(error) == (
+        "Interrumpido en el paso 2, sin ningún punto guardado: al repetir, empieza."
+    )
+    assert steps(tmp_path / "ajuste") == []
+
+
+def test_from_nothing_saved_it_is_fine_tune_and_leaves_the_caller_its_arguments(
+    tune, make_model, tmp_path
+):
+    args = arguments(tmp_path / "a secas", save_strategy="no")
+    plain = fine_tune(make_model(), args, tune.rows, tune.collate)
+    before = args.to_dict()
+    done = resumable_fine_tune(make_model(), args, tune.rows, tune.collate)
+    assert same(plain, done) and losses(plain) == losses(done)
+    assert args.to_dict() == before
+
+
 # --- A medio escribir ----------------------------------------------------------------------------
 
 
 def test_a_checkpoint_with_any_piece_missing_or_cut_is_recognised(tune, tmp_path):
     tune(cut=6)
     whole = tmp_path / "ajuste" / "checkpoint-4"
-    assert checkpoints.cut_piece(whole) is None
-    assert checkpoints.cut_piece(whole, scaled=True) == "scaler.pt"
+    assert resume.cut_piece(whole) is None
+    assert resume.cut_piece(whole, scaled=True) == "scaler.pt"
     pieces = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
     for name in (*pieces, "trainer_state.json"):
         size = (whole / name).stat().st_size
@@ -116,7 +167,7 @@ def test_a_checkpoint_with_any_piece_missing_or_cut_is_recognised(tune, tmp_path
                 (broken / name).unlink()
             else:
                 os.truncate(broken / name, kept)
-            assert checkpoints.cut_piece(broken) == name
+            assert resume.cut_piece(broken) == name
             shutil.rmtree(broken)
 
 
@@ -126,7 +177,7 @@ def test_zeros_in_the_middle_of_the_optimizer_are_recognised(tune, tmp_path):
     with open(path / "optimizer.pt", "r+b") as file:
         file.seek((path / "optimizer.pt").stat().st_size // 2)
         file.write(bytes(512))
-    assert checkpoints.cut_piece(path) == "optimizer.pt"
+    assert resume.cut_piece(path) == "optimizer.pt"
 
 
 def test_a_cut_checkpoint_is_skipped_aloud_and_the_one_before_continues(tune, tmp_path):
@@ -138,13 +189,13 @@ def test_a_cut_checkpoint_is_skipped_aloud_and_the_one_before_continues(tune, tm
     assert said[0].startswith("No uso ") and "checkpoint-4: le falta optimizer.pt" in said[0]
     assert said[1].startswith("Sigo desde el paso 2 de 6, guardado en ")
     assert same(straight, resumed) and losses(straight) == losses(resumed)
-    assert checkpoints.cut_piece(tmp_path / "ajuste" / "checkpoint-4") is None
+    assert resume.cut_piece(tmp_path / "ajuste" / "checkpoint-4") is None
 
 
 def test_with_every_checkpoint_cut_it_starts_anew(tune, tmp_path):
     straight, _ = tune("seguido")
     tune(cut=6)
-    for path in checkpoints.points(tmp_path / "ajuste"):
+    for path in resume.points(tmp_path / "ajuste"):
         (path / "trainer_state.json").unlink()
     resumed, said = tune()
     assert [sentence.split()[0] for sentence in said] == ["No", "No"]
@@ -196,53 +247,51 @@ def test_what_does_not_change_the_weights_does_not_prevent_resuming(tune):
     assert done.trainer.state.global_step == 6
 
 
-def test_a_finished_training_is_done_again_without_a_word(tune, tmp_path):
-    tune()
+def test_a_finished_training_is_done_again_and_said(tune, tmp_path):
+    once, _ = tune()
     done, said = tune(cut=9)  # cuatro ejemplos de dos en dos, seis pasos: seis lotes
-    assert said == [] and [row[0] for row in losses(done)] == [1, 2, 3, 4, 5, 6]
-    assert done.trainer.state.global_step == 6
+    (sentence,) = said
+    assert sentence.startswith("Este ajuste ya terminó") and sentence.endswith("lo repito entero.")
+    assert str(tmp_path / "ajuste") in sentence
+    assert [row[0] for row in losses(done)] == [1, 2, 3, 4, 5, 6]
+    assert done.trainer.state.global_step == 6 and same(once, done)
 
 
 @pytest.mark.parametrize("limit", [None, 1])
 def test_cut_after_its_last_save_it_takes_no_further_step(tune, tmp_path, limit):
     changes = {"max_steps": 5, "save_total_limit": limit}  # a mitad de la tercera época
     straight, _ = tune(**changes)
-    (tmp_path / "ajuste" / checkpoints.ENDED).unlink()  # como si no hubiera llegado a escribirse
+    (tmp_path / "ajuste" / resume.ENDED).unlink()  # como si no hubiera llegado a escribirse
     resumed, said = tune(cut=1, **changes)  # pedir un solo lote ya sería un error
     assert said[0].startswith("Sigo desde el paso 5 de 5")
     assert same(straight, resumed) and losses(straight) == losses(resumed)
 
 
-def test_stopped_early_and_cut_it_stays_stopped_with_the_best_weights(
-    tune, tokenizer, make_model, tmp_path
-):
+def test_stopped_early_and_cut_it_stays_stopped_with_the_best_weights(tune, make_model, tmp_path):
     from transformers import EarlyStoppingCallback
 
     def run():
-        args = TrainingArguments(
-            output_dir=str(tmp_path / "parado"),
+        args = arguments(
+            tmp_path / "parado",
             max_steps=40,
+            per_device_train_batch_size=8,
             learning_rate=0.5,  # tanta que empeora enseguida
             eval_strategy="steps",
-            save_strategy="steps",
             eval_steps=1,
             save_steps=1,
             save_total_limit=2,
             load_best_model_at_end=True,
-            use_cpu=True,
         )
-        data, said = Dataset.from_list(tune.rows), []
-        batches = partial(collate, pad_token_id=tokenizer.pad_token_id)
-        stopper = EarlyStoppingCallback(early_stopping_patience=2)
-        done = fine_tune(
-            make_model(), args, data, batches, data, None, True, [stopper], said.append
+        said, stopper = [], EarlyStoppingCallback(early_stopping_patience=2)
+        done = resumable_fine_tune(
+            make_model(), args, tune.rows, tune.collate, tune.rows, None, [stopper], said.append
         )
         return done, said
 
     straight, _ = run()
     last = straight.trainer.state.global_step
     assert last < 40 and straight.trainer.state.best_global_step == last - 2
-    (tmp_path / "parado" / checkpoints.ENDED).unlink()
+    (tmp_path / "parado" / resume.ENDED).unlink()
     resumed, said = run()
     assert said[0].startswith(f"Sigo desde el paso {last} de 40")
     assert resumed.trainer.state.global_step == last and same(straight, resumed)
@@ -264,6 +313,6 @@ def test_the_first_entry_after_resuming_averages_only_what_came_since(tune):
 
 def test_copied_fields_of_a_point_say_where_it_is(tune, tmp_path):
     tune(cut=6)
-    state = checkpoints.read_json(tmp_path / "ajuste" / "checkpoint-4" / "trainer_state.json")
-    point = checkpoints.last_point(tmp_path / "ajuste", checkpoints.owner_of(state))
+    state = resume.read_json(tmp_path / "ajuste" / "checkpoint-4" / "trainer_state.json")
+    point = resume.last_point(tmp_path / "ajuste", resume.owner_of(state))
     assert dataclasses.astuple(point) == (tmp_path / "ajuste" / "checkpoint-4", 4, 6, False)

@@ -1,6 +1,5 @@
-"""El ajuste, contra la pérdida de transformers y contra sí mismo, cortado y seguido."""
+"""El ajuste, contra la pérdida de transformers y contra sí mismo."""
 
-import gc
 from functools import partial
 
 import pytest
@@ -24,14 +23,7 @@ PAIRS = [
     ("a", "b"),
     ("¿Vamos al cine?", "Mañana iremos con Óscar y Ángela."),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def light_collections():
-    """`Trainer` recoge la basura en cada ajuste: que no repase los módulos ya cargados."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("light_collections")
 
 
 @pytest.fixture
@@ -58,8 +50,7 @@ def encode_pairs(encoding, tokenizer):
     else:
         prepare_for_chat(tokenizer)
         rows = [encode_conversation(tokenizer, pair_messages(*pair)) for pair in PAIRS]
-    dataset = Dataset.from_list([vars(row) for row in rows])
-    return dataset, partial(collate, pad_token_id=tokenizer.pad_token_id)
+    return rows, partial(collate, pad_token_id=tokenizer.pad_token_id)
 
 
 @pytest.fixture(params=["original", "chat"])
@@ -89,20 +80,20 @@ def same_weights(one, other, tolerance=0.0):
 
 
 def test_the_loss_is_that_of_transformers_for_the_same_batch(data, arguments, make_model):
-    dataset, collator = data
-    expected = own_loss(make_model(), collator(dataset.to_list()))
+    rows, collator = data
+    expected = own_loss(make_model(), collator(rows))
     args = arguments(max_steps=1, per_device_train_batch_size=4)
-    run = fine_tune(make_model(), args, dataset, collator)
+    run = fine_tune(make_model(), args, rows, collator)
     assert entries(run)[0]["loss"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_each_kinds_loss_is_that_of_transformers_with_only_that_kind_labelled(
     data, arguments, make_model
 ):
-    dataset, collator = data
-    batch = collator(dataset.to_list())
+    rows, collator = data
+    batch = collator(rows)
     args = arguments(max_steps=1, per_device_train_batch_size=4)
-    (entry,) = entries(fine_tune(make_model(), args, dataset, collator))
+    (entry,) = entries(fine_tune(make_model(), args, rows, collator))
     for kind in Kind:
         here = batch["kinds"] == kind
         name = f"loss_{kind.name.lower()}"
@@ -118,10 +109,10 @@ def test_each_kinds_loss_is_that_of_transformers_with_only_that_kind_labelled(
 def test_where_everything_counts_the_kinds_recombine_into_the_loss(
     tokenizer, arguments, make_model
 ):
-    dataset, collator = encode_pairs("original", tokenizer)
+    rows, collator = encode_pairs("original", tokenizer)
     args = arguments(per_device_train_batch_size=4, logging_steps=2)
-    run = fine_tune(make_model(), args, dataset, collator)
-    kinds = [kind for row in dataset["kinds"] for kind in row[1:]]
+    run = fine_tune(make_model(), args, rows, collator)
+    kinds = [kind for row in rows for kind in row.kinds[1:]]
     assert len(entries(run)) == 3
     for entry in entries(run):
         parts = [entry.get(f"loss_{k.name.lower()}", 0) * kinds.count(k) for k in Kind]
@@ -129,12 +120,12 @@ def test_where_everything_counts_the_kinds_recombine_into_the_loss(
 
 
 def test_accumulating_two_small_batches_is_one_large_batch(data, arguments, make_model):
-    dataset, collator = data
+    rows, collator = data
     steps = partial(arguments, max_steps=2, optim="sgd", learning_rate=0.5)
     large = steps("uno", per_device_train_batch_size=4)
     small = steps("dos", gradient_accumulation_steps=2)
-    one = fine_tune(make_model(), large, dataset, collator)
-    two = fine_tune(make_model(), small, dataset, collator)
+    one = fine_tune(make_model(), large, rows, collator)
+    two = fine_tune(make_model(), small, rows, collator)
     assert same_weights(one.model, two.model, 1e-5)
     assert not same_weights(one.model, make_model(), 1e-2)
 
@@ -142,66 +133,38 @@ def test_accumulating_two_small_batches_is_one_large_batch(data, arguments, make
 def test_the_loss_on_held_out_data_is_that_of_transformers_and_leaves_the_log_alone(
     data, arguments, make_model
 ):
-    dataset, collator = data
-    plain = fine_tune(make_model(), arguments("sin"), dataset, collator)
+    rows, collator = data
+    plain = fine_tune(make_model(), arguments("sin"), rows, collator)
     args = arguments("con", eval_strategy="steps", eval_steps=1, per_device_eval_batch_size=4)
-    measured = fine_tune(make_model(), args, dataset, collator, eval_dataset=dataset)
+    measured = fine_tune(make_model(), args, rows, collator, eval_dataset=rows)
     last = [row["eval_loss"] for row in measured.log if "eval_loss" in row][-1]
-    assert last == pytest.approx(own_loss(measured.model, collator(dataset.to_list())), abs=1e-4)
+    assert last == pytest.approx(own_loss(measured.model, collator(rows)), abs=1e-4)
     names = {name for row in entries(plain) for name in row if name.startswith("loss")}
     assert [{n: row.get(n) for n in names} for row in entries(measured)] == [
         {n: row.get(n) for n in names} for row in entries(plain)
     ]
 
 
-# --- Interrumpir y seguir ------------------------------------------------------------------------
-
-
-def interrupted(collator, calls):
-    """Una función de lotes que, a la llamada `calls`, se corta como con Ctrl-C."""
-    count = 0
-
-    def collate_or_stop(rows):
-        nonlocal count
-        count += 1
-        if count == calls:
-            raise KeyboardInterrupt
-        return collator(rows)
-
-    return collate_or_stop
-
-
-def test_a_run_cut_short_and_resumed_ends_with_the_weights_of_a_straight_one(
-    chat_data, arguments, make_model
-):
-    dataset, collator = chat_data
-    straight = fine_tune(make_model(), arguments("seguido"), dataset, collator)
-    saving = partial(arguments, "cortado", save_strategy="steps", save_steps=2)
-    with pytest.raises(KeyboardInterrupt):
-        fine_tune(make_model(), saving(), dataset, interrupted(collator, 6))
-    resumed = fine_tune(make_model(), saving(), dataset, collator, resume=True)
-    assert same_weights(straight.model, resumed.model, 1e-6)
-    assert [row["step"] for row in entries(resumed)] == [1, 2, 3, 4, 5, 6]
-    assert [row["loss"] for row in entries(resumed)] == pytest.approx(
-        [row["loss"] for row in entries(straight)], abs=1e-4
-    )
-
-
-def test_resuming_where_nothing_was_saved_starts_from_the_beginning(
-    chat_data, arguments, make_model
-):
-    dataset, collator = chat_data
-    one = fine_tune(make_model(), arguments("nuevo"), dataset, collator, resume=True)
-    two = fine_tune(make_model(), arguments("otro"), dataset, collator)
-    assert same_weights(one.model, two.model)
-
-
-def test_without_resume_an_old_checkpoint_is_not_used(chat_data, arguments, make_model):
-    dataset, collator = chat_data
+def test_an_old_checkpoint_is_used_only_if_it_is_given(chat_data, arguments, make_model, tmp_path):
+    rows, collator = chat_data
     saving = partial(arguments, save_strategy="steps", save_steps=2)
-    one = fine_tune(make_model(), saving(), dataset, collator)
-    two = fine_tune(make_model(), saving(), dataset, collator)
+    one = fine_tune(make_model(), saving(), rows, collator)
+    two = fine_tune(make_model(), saving(), rows, collator)
     assert same_weights(one.model, two.model)
+    point = str(tmp_path / "ajuste" / "checkpoint-4")
+    resumed = fine_tune(make_model(), saving(), rows, collator, resume_from_checkpoint=point)
+    assert same_weights(one.model, resumed.model)
+    assert [row["loss"] for row in entries(resumed)] == [row["loss"] for row in entries(one)]
+
+
+def test_a_dataset_dicts_and_encoded_examples_give_the_same(chat_data, arguments, make_model):
+    rows, collator = chat_data
+    dicts = [vars(row) for row in rows]
+    runs = [
+        fine_tune(make_model(), arguments(max_steps=1), data, collator)
+        for data in (rows, dicts, Dataset.from_list(dicts))
+    ]
+    assert all(same_weights(runs[0].model, run.model) for run in runs[1:])
 
 
 # --- Guardar, cargar y errores -------------------------------------------------------------------
@@ -210,22 +173,21 @@ def test_without_resume_an_old_checkpoint_is_not_used(chat_data, arguments, make
 def test_a_tuned_model_saved_and_loaded_gives_identical_logits(
     chat_data, tokenizer, arguments, make_model, tmp_path
 ):
-    dataset, collator = chat_data
-    run = fine_tune(make_model(), arguments(), dataset, collator, processing_class=tokenizer)
+    rows, collator = chat_data
+    run = fine_tune(make_model(), arguments(), rows, collator, processing_class=tokenizer)
     run.trainer.save_model(str(tmp_path / "guardado"))
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "guardado").eval()
-    ids = collator(dataset.to_list())["input_ids"]
+    ids = collator(rows)["input_ids"]
     with torch.inference_mode():
         assert torch.equal(loaded(ids).logits, run.model.eval()(ids).logits)
     again = AutoTokenizer.from_pretrained(tmp_path / "guardado")
-    rows = [vars(encode_conversation(again, pair_messages(*pair))) for pair in PAIRS]
-    assert rows == dataset.to_list()
+    assert [encode_conversation(again, pair_messages(*pair)) for pair in PAIRS] == rows
 
 
 def test_training_learns_its_four_examples_by_heart(data, arguments, make_model):
-    dataset, collator = data
+    rows, collator = data
     run = fine_tune(
-        make_model(), arguments(max_steps=60, per_device_train_batch_size=4), dataset, collator
+        make_model(), arguments(max_steps=60, per_device_train_batch_size=4), rows, collator
     )
     first, last = entries(run)[0]["loss"], entries(run)[-1]["loss"]
     assert last < first / 10
@@ -233,9 +195,11 @@ def test_training_learns_its_four_examples_by_heart(data, arguments, make_model)
 
 
 def test_data_without_its_columns_is_refused_with_the_way_out(arguments, make_model):
-    dataset = Dataset.from_list([{"input_ids": [1], "labels": [1]}])
+    rows = [{"input_ids": [1], "labels": [1]}]
     with pytest.raises(ValueError, match=r"\['attention_mask', 'kinds'\].*course_lib\.encoding"):
-        fine_tune(make_model(), arguments(), dataset, collate)
+        fine_tune(make_model(), arguments(), rows, collate)
+    with pytest.raises(ValueError, match="No hay ejemplos con los que entrenar"):
+        fine_tune(make_model(), arguments(), [], collate)
 
 
 def test_a_seed_fixes_python_numpy_and_torch_alike():

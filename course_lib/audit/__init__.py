@@ -8,55 +8,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from course_lib.audit import (
+# Al importarse, cada módulo registra sus comprobaciones.
+from course_lib.audit import (  # noqa: F401
     arguments,
-    data,
-    generation,
     history,
+    leakage,
     packing,
     prompts,
     supervision,
-    truncation,
     weights,
 )
-from course_lib.audit.case import Case, gather
-from course_lib.audit.data import split_for_audit
-from course_lib.audit.findings import SEVERITIES, Abstention, Example, Finding, Report
-from course_lib.audit.untouched import untouched
+from course_lib.audit.case import Case
+from course_lib.audit.engine import CHECKS
+from course_lib.audit.leakage import split_for_audit
+from course_lib.audit.report import SEVERITIES, Abstention, Example, Finding, Report, worst_first
 
-__all__ = ["CHECKS", "Abstention", "Example", "Finding", "Report", "audit", "split_for_audit"]
-
-CHECKS: dict[str, Callable[[Case], Finding | str | None]] = {
-    "fin-tapado": supervision.check_masked_end,
-    "relleno-contado": supervision.check_padding,
-    "sin-fin": supervision.check_no_end,
-    "usuario-supervisado": supervision.check_user,
-    "plantilla-distinta": prompts.check_template,
-    "marcadores-rotos": prompts.check_markers,
-    "ids-fuera": weights.check_ids,
-    "nuevos-congelados": weights.check_new_tokens,
-    "doble-bos": prompts.check_double_bos,
-    "relleno-derecha": generation.check_right_padding,
-    "sin-mascara": generation.check_mask,
-    "respuesta-cortada": truncation.check_truncated,
-    "fuga": data.check_leak,
-    "duplicados": data.check_repeats,
-    "sin-evaluacion": arguments.check_evaluation,
-    "sobreajuste": history.check_overfitting,
-    "tasa-alta": history.check_rate,
-    "tasa-lora-baja": arguments.check_lora_rate,
-    "lora-sin-efecto": weights.check_lora,
-    "lora-sin-gradiente": weights.check_lora_gradient,
-    "fp16-entrenable": arguments.check_fp16_weights,
-    "precision-imposible": arguments.check_precision,
-    "acumulacion": arguments.check_accumulation,
-    "max-length-generacion": generation.check_max_length,
-    "espacio-final": prompts.check_space,
-    "nada-supervisado": supervision.check_nothing,
-    "empaquetado": packing.check_packing,
-    "olvido": history.check_forgetting,
-    "respuestas-sosas": data.check_bland,
-}
+__all__ = ["CHECKS", "SEVERITIES", "Abstention", "Example", "Finding", "Report", "audit",
+           "split_for_audit"]  # fmt: skip
 
 
 def audit(
@@ -110,49 +78,23 @@ def audit(
     >>> audit(generation={"input_ids": [[5, 6, 7]], "max_length": 4}).findings[0].check
     'sin-mascara'
     """
-    unknown = set(checks or ()) - CHECKS.keys()
-    if unknown:
+    given = dict(locals())  # antes que nada: son los argumentos, y solo ellos
+    names = given.pop("checks") or CHECKS
+    if unknown := set(names) - CHECKS.keys():
         raise ValueError(
             f"No hay ninguna comprobación «{sorted(unknown)[0]}»: las que hay son "
             f"{', '.join(CHECKS)}."
         )
-    case = gather(
-        dialogues=dialogues,
-        tokenizer=tokenizer,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        data_collator=data_collator,
-        args=args,
-        model=model,
-        prompt=prompt,
-        generation=generation,
-        log=log,
-        answers=answers,
-        before=before,
-        after=after,
-        train_dialogues=train_dialogues,
-        test_dialogues=test_dialogues,
-        trainer=trainer,
-    )
-    with untouched(case.tokenizer):
+    case = Case(given)
+    with case.untouched():
         _ = case.conversations  # un archivo ilegible es un error, no una abstención
-        outcomes = {name: _run(CHECKS[name], case) for name in checks or CHECKS}
-        example = case.example(case.rows[0]) if isinstance(case.rows, list) else None
+        outcomes = {name: CHECKS[name](case) for name in names}
+        example = case.example(case.rows[0]) if case.has_rows else None
     found = [outcome for outcome in outcomes.values() if isinstance(outcome, Finding)]
+    lacks = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
     return Report(
-        findings=tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity))),
-        abstained=tuple(
-            Abstention(name, outcome) for name, outcome in outcomes.items() if type(outcome) is str
-        ),
+        findings=worst_first(found),
+        abstained=tuple(Abstention(name, phrase) for name, phrase in lacks.items()),
         passed=tuple(name for name, outcome in outcomes.items() if outcome is None),
         example=example,
     )
-
-
-def _run(check: Callable[[Case], Finding | str | None], case: Case) -> Finding | str | None:
-    """El resultado de una comprobación; si tropieza con algo raro, se abstiene y dice con qué."""
-    try:
-        return check(case)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        return f"datos que se puedan leer: tropezó con {type(error).__name__}: {reason}"

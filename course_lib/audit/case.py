@@ -1,60 +1,78 @@
 """Lo que se da a auditar, reunido: lo que falte se saca del `Trainer`, y las filas, al pedirlas."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from course_lib.audit.collating import SAMPLE, Collated, collate_sample
-from course_lib.audit.findings import Example
-from course_lib.audit.raw import conversations_in, texts_in
+from course_lib.audit.report import Example
 from course_lib.audit.roles import Roles, classify, end_ids, find_roles
-from course_lib.audit.rows import Row
-from course_lib.encoding import Kind
+from course_lib.audit.rows import SAMPLE, Collated, Row, collate_sample, dig, trainer_columns
+from course_lib.audit.texts import conversations_in
+from course_lib.encoding import IGNORED, Kind
 
+FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
+    name: name for name in ("train_dataset", "eval_dataset", "data_collator", "args", "model")
+}
 CHAT_SHARE = 0.5  # de filas con turnos reconocidos o con el comienzo enmascarado
 CHAT_PROBE = 200  # filas en las que se buscan los marcadores
 
 
-@dataclass(frozen=True)
 class Case:
-    """Todo lo que se dio; `None` es que no se dio. Los argumentos son los de `audit`."""
+    """Todo lo que se dio. Sus atributos son los argumentos de `audit`; `None` es que no se dio.
 
-    dialogues: Any = None
-    tokenizer: Any = None
-    train_dataset: Any = None
-    eval_dataset: Any = None
-    data_collator: Any = None
-    args: Any = None
-    model: Any = None
-    prompt: Callable | None = None
-    generation: dict | None = None
-    log: Sequence[dict] | None = None
-    answers: Sequence[str] | None = None
-    before: dict | None = None
-    after: dict | None = None
-    train_dialogues: Sequence | None = None
-    test_dialogues: Sequence | None = None
-    trainer: Any = None
+    Raises:
+        ValueError: si `trainer` no es un `Trainer`.
+    """
+
+    def __init__(self, given: dict[str, Any]):
+        vars(self).update(given)
+        self.memo: dict = {}  # lo que las comprobaciones calculan una vez y comparten
+        self._texts: dict[int, str] = {}
+        self._blanks: dict[int, bool] = {}
+        self._kinds: dict[Row, list[Kind]] = {}
+        trainer = self.trainer
+        if trainer is not None:
+            if not hasattr(trainer, "args") or not hasattr(trainer, "model"):
+                raise ValueError(
+                    f"trainer debe ser un Trainer de transformers, y es {type(trainer).__name__}."
+                )
+            for name, own in FROM_TRAINER.items():
+                if getattr(self, name) is None:
+                    setattr(self, name, dig(trainer, own))
+        self.log = self.log or None
+        if self.tokenizer is None:  # el collator suele tener uno
+            self.tokenizer = dig(self.data_collator, "tokenizer")
+        # Un procesador multimodal lleva dentro el suyo.
+        self.tokenizer = getattr(self.tokenizer, "tokenizer", self.tokenizer)
+        if isinstance(self.eval_dataset, dict):
+            self.eval_dataset = next(iter(self.eval_dataset.values()), None)
+        for name in ("train_dataset", "eval_dataset"):
+            data = getattr(self, name)
+            if data is not None and not hasattr(data, "__len__") and iter(data) is not data:
+                # De unos datos en flujo no se sabe cuántos hay: las primeras filas.
+                setattr(self, name, [dict(row) for row in islice(data, SAMPLE)])
 
     @cached_property
     def pad(self) -> int | None:
         """El id del relleno: el del tokenizador, el del *collator* o el del modelo."""
-        config = getattr(self.model, "config", None)
-        for holder in (self.tokenizer, self.data_collator, config):
-            value = getattr(holder, "pad_token_id", None)
-            if isinstance(value, int):
-                return value
-        return None
+        holders = (self.tokenizer, self.data_collator, dig(self.model, "config"))
+        values = (dig(holder, "pad_token_id") for holder in holders)
+        return next((value for value in values if isinstance(value, int)), None)
 
     @cached_property
     def eos(self) -> int | None:
         """El id del fin."""
-        value = getattr(self.tokenizer, "eos_token_id", None)
-        if value is None:
-            value = getattr(getattr(self.model, "config", None), "eos_token_id", None)
+        value = dig(self.tokenizer, "eos_token_id")
+        value = dig(self.model, "config.eos_token_id") if value is None else value
         return value[0] if isinstance(value, list) and value else value
+
+    @cached_property
+    def bos(self) -> int | None:
+        """El id del comienzo."""
+        return dig(self.tokenizer, "bos_token_id")
 
     @cached_property
     def ends(self) -> set[int]:
@@ -66,25 +84,23 @@ class Case:
         """La muestra colacionada, o qué falta para tenerla."""
         if self.train_dataset is None:
             return "los ejemplos ya tokenizados (train_dataset) o un Trainer que los tenga"
-        return collate_sample(
-            self.train_dataset,
-            self.data_collator,
-            self.args,
-            self.model,
-            self.trainer,
-            self.pad,
-            self.eos,
-        )
+        columns = trainer_columns(self.args, self.model, self.trainer)
+        return collate_sample(self.train_dataset, self.data_collator, self.pad, self.eos, columns)
 
     @cached_property
     def rows(self) -> list[Row] | str:
         """Las filas de la muestra, o qué falta."""
         return self.collated if isinstance(self.collated, str) else self.collated.rows
 
+    @property
+    def has_rows(self) -> bool:
+        """Si hay filas."""
+        return not isinstance(self.rows, str)
+
     @cached_property
     def labelled(self) -> list[Row] | str:
         """Las filas con etiquetas, o qué falta."""
-        if isinstance(self.rows, str):
+        if not self.has_rows:
             return self.rows
         if self.collated.masked_language:
             return "un collator de modelado causal: este enmascara tokens al azar"
@@ -95,10 +111,10 @@ class Case:
     @cached_property
     def roles(self) -> Roles | None:
         """Los marcadores de turno de las filas, si se reconocen."""
-        if isinstance(self.rows, str) or self.tokenizer is None:
+        if not self.has_rows or self.tokenizer is None:
             return None
-        return find_roles(["".join(self.pieces(row.real)) for row in self.rows[:CHAT_PROBE]],
-                          self.tokenizer)  # fmt: skip
+        texts = ["".join(self.pieces(row.real)) for row in self.rows[:CHAT_PROBE]]
+        return find_roles(texts, self.tokenizer)
 
     @cached_property
     def is_chat(self) -> bool:
@@ -107,15 +123,14 @@ class Case:
             return True
         if isinstance(self.labelled, str):
             return False
-        hidden = [
-            row for row in self.labelled if row.supervised and row.supervised[0] > row.start + 1
-        ]
-        return len(hidden) >= CHAT_SHARE * len(self.labelled) > 0
+        counted = [(row, row.supervised) for row in self.labelled]
+        hidden = sum(bool(spots) and spots[0] > row.start + 1 for row, spots in counted)
+        return hidden >= CHAT_SHARE * len(counted) > 0
 
     @cached_property
     def wrapped(self) -> bool:
         """Si las filas son trozos iguales de un texto seguido, sin comienzo ni fin de ejemplo."""
-        if isinstance(self.rows, str) or len(self.rows) < 3:
+        if not self.has_rows or len(self.rows) < 3:
             return False
         longest = max(row.end - row.start for row in self.rows)
         full = [row for row in self.rows if row.end - row.start == longest]
@@ -123,52 +138,34 @@ class Case:
             return False
         if not self.is_chat:
             return True
-        whole = [r for r in full if self.starts_clean(r) or self.ends & set(r.real[-2:])]
-        return len(whole) < 0.5 * len(full)
+        clean = [row for row in full if self.ends & set(row.real[-2:]) or self._opens(row)]
+        return len(clean) < 0.5 * len(full)
 
-    def starts_clean(self, row: Row) -> bool:
+    def _opens(self, row: Row) -> bool:
         """Si la fila empieza por un marcador de turno o un token especial."""
-        if self.roles is None:
-            return True
-        first = self.pieces(row.real[:12])
-        return row.real[0] in self._special or bool(
-            self.roles.pattern.match("".join(first).strip())
+        added = dig(self.tokenizer, "added_tokens_decoder", {}).get(row.real[0])
+        special = (added and added.special) or row.real[0] in dig(
+            self.tokenizer, "all_special_ids", ()
         )
-
-    def kinds_of(self, row: Row) -> list[Kind]:
-        """Qué es cada token de una fila."""
-        known = self.memo.setdefault("kinds", {})
-        if id(row) not in known:  # se guarda también la fila, para que su dirección no se reutilice
-            kinds = classify(
-                self.pieces(row.ids), row.ids, (row.start, row.end), self.roles, self.ends
-            )
-            known[id(row)] = row, kinds
-        return known[id(row)][1]
+        if special or self.roles is None:
+            return True
+        return bool(self.roles.pattern.match("".join(self.pieces(row.real[:12])).strip()))
 
     @cached_property
     def conversations(self) -> list | None:
         """Los diálogos: los dados, los de un archivo o los de una columna `messages`."""
         return conversations_in(self.dialogues, self.train_dataset)
 
-    @cached_property
-    def raw_texts(self) -> list[str]:
-        """Los textos de unos datos sin tokenizar."""
-        return texts_in(self.train_dataset)
-
-    @cached_property
-    def memo(self) -> dict:
-        """Lo que las comprobaciones calculan una vez y comparten."""
-        return {}
-
-    @cached_property
-    def _special(self) -> set[int]:
-        special = set(getattr(self.tokenizer, "all_special_ids", []))
-        added = getattr(self.tokenizer, "added_tokens_decoder", {})
-        return special | {i for i, token in added.items() if token.special}
-
-    @cached_property
-    def _texts(self) -> dict[int, str]:
-        return {}
+    def kinds_of(self, row: Row) -> list[Kind]:
+        """Qué es cada token de una fila."""
+        if row not in self._kinds:
+            kinds = [Kind.PADDING] * len(row.ids)
+            kinds[row.start : row.end] = classify(self.pieces(row.real), self.roles)
+            for i in range(row.start, row.end):
+                if row.ids[i] in self.ends:
+                    kinds[i] = Kind.END
+            self._kinds[row] = kinds
+        return self._kinds[row]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """El texto de cada token, por separado."""
@@ -176,6 +173,13 @@ class Case:
         for i in set(ids) - seen.keys():
             seen[i] = self.decode([i]) if self.tokenizer is not None else f"{i} "
         return [seen[i] for i in ids]
+
+    def is_blank(self, token: int) -> bool:
+        """Si un token es solo espacio, y no un fin."""
+        if token not in self._blanks:
+            visible = token in self.ends or self.pieces([token])[0].strip()
+            self._blanks[token] = not visible
+        return self._blanks[token]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Los ids, como texto; un id imposible se enseña como número."""
@@ -190,60 +194,44 @@ class Case:
         """La fila, lista para colorear."""
         if self.tokenizer is None:
             return None
-        labels = row.labels or [-100] * len(row.ids)
-        return Example(
-            tuple(self.pieces(row.ids)),
-            tuple(int(kind) for kind in self.kinds_of(row)),
-            tuple(i > 0 and label != -100 for i, label in enumerate(labels)),
-            row.number,
-        )
+        labels = row.labels or [IGNORED] * len(row.ids)
+        counted = tuple(i > 0 and label != IGNORED for i, label in enumerate(labels))
+        kinds = tuple(map(int, self.kinds_of(row)))
+        return Example(tuple(self.pieces(row.ids)), kinds, counted, row.number)
 
     def sampling(self) -> str:
-        """Una frase que dice si se miró todo o una muestra."""
-        if isinstance(self.collated, str) or self.collated.sampled == self.collated.total:
+        """Una frase que dice que se miró una muestra; nada si se miró todo."""
+        if self.collated.sampled == self.collated.total:
             return ""
-        return f" Muestra al azar de {self.collated.sampled} de {self.collated.total} filas."
+        return f"Muestra al azar de {self.collated.sampled} de {self.collated.total} filas."
 
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Al salir, los generadores de azar y el recorte del tokenizador vuelven a como estaban.
 
-def gather(**given) -> Case:
-    """Reúne lo dado y completa con el `Trainer` lo que falte.
+        Un *collator* puede sortear, y cualquier llamada al tokenizador le cambia el recorte y el
+        relleno que tenía puestos.
+        """
+        import numpy as np
+        import torch
 
-    Raises:
-        ValueError: si `trainer` no es un `Trainer`, o un argumento no es del tipo debido.
-    """
-    case = Case(**given)
-    if case.trainer is not None:
-        if not hasattr(case.trainer, "args") or not hasattr(case.trainer, "model"):
-            raise ValueError(
-                f"trainer debe ser un Trainer de transformers, y es {type(case.trainer).__name__}."
-            )
-        state = getattr(case.trainer, "state", None)
-        own = {
-            "tokenizer": getattr(case.trainer, "processing_class", None),
-            "train_dataset": getattr(case.trainer, "train_dataset", None),
-            "eval_dataset": getattr(case.trainer, "eval_dataset", None),
-            "data_collator": getattr(case.trainer, "data_collator", None),
-            "args": case.trainer.args,
-            "model": case.trainer.model,
-            "log": getattr(state, "log_history", None) or None,
-        }
-        case = replace(case, **{k: v for k, v in own.items() if getattr(case, k) is None})
-    if case.tokenizer is None:  # el collator suele tener uno
-        case = replace(case, tokenizer=getattr(case.data_collator, "tokenizer", None))
-    if hasattr(case.tokenizer, "tokenizer"):  # un procesador multimodal
-        case = replace(case, tokenizer=case.tokenizer.tokenizer)
-    case = replace(
-        case,
-        train_dataset=_with_length(case.train_dataset),
-        eval_dataset=_with_length(case.eval_dataset),
-    )
-    if isinstance(case.eval_dataset, dict):
-        case = replace(case, eval_dataset=next(iter(case.eval_dataset.values()), None))
-    return case
-
-
-def _with_length(dataset: Any) -> Any:
-    """De unos datos en flujo, las primeras filas: no se sabe cuántas hay."""
-    if dataset is None or hasattr(dataset, "__len__") or iter(dataset) is dataset:
-        return dataset
-    return [dict(row) for row in islice(dataset, SAMPLE)]
+        generators = (
+            (random.getstate, random.setstate),
+            (np.random.get_state, np.random.set_state),
+            (torch.get_rng_state, torch.set_rng_state),
+        )
+        states = [get() for get, _ in generators]
+        backend = dig(self.tokenizer, "_tokenizer")
+        truncation, padding = dig(backend, "truncation"), dig(backend, "padding")
+        try:
+            yield
+        finally:
+            for (_, restore), state in zip(generators, states, strict=True):
+                restore(state)
+            if backend is not None:
+                backend.no_truncation()
+                backend.no_padding()
+                if truncation is not None:
+                    backend.enable_truncation(**truncation)
+                if padding is not None:
+                    backend.enable_padding(**padding)

@@ -1,48 +1,81 @@
-"""Fugas: qué ejemplos de la prueba tienen un hermano o una copia en el entrenamiento."""
+"""Los textos, comparados: fugas entre entrenamiento y prueba, repeticiones y respuestas iguales."""
 
+import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 
 from course_lib.audit.case import Case
-from course_lib.audit.collating import collate_sample
-from course_lib.audit.fold import fold
-from course_lib.audit.raw import all_ids
-from course_lib.audit.rows import real_span
-from course_lib.audit.turns import source_messages
-from course_lib.dialogues import Dialogue, Pair
+from course_lib.audit.engine import Seen, check
+from course_lib.audit.messages import source_messages
+from course_lib.audit.rows import as_list, collate_sample, real_span
+from course_lib.audit.texts import all_ids
+from course_lib.dialogues import Dialogue, Pair, normalize, split_dialogues, to_pairs
 
 SAME_NUMBERS = 0.30  # de los números comunes con turnos comunes, para creer que numeran lo mismo
 CHAINED = 0.20  # de los ejemplos encadenados a otro, para creer que se repartieron parejas
 RARE_TURN = 12  # letras: un turno más corto se repite en cualquier charla
 SHARED_TURNS = 0.50  # de los pares de turnos seguidos de un diálogo de prueba
 COMMONPLACE = 3  # veces que sale al entrenar; desde ahí, un saludo y su respuesta son frases hechas
+READ_ROWS = 1500  # filas de las que se leen los turnos, que es lento
+MIN_ANSWERS = 20
+UNIQUE_SHARE, COMMON_SHARE = 0.30, 0.50
+
+Texts = list[tuple[str, str]]
 
 
-READ_ROWS = 1500
+def split_for_audit(
+    dialogues: Sequence[Dialogue], by_pairs: bool, test_fraction: float = 0.1, seed: int = 0
+) -> tuple[list[Pair], list[Pair]]:
+    """Reparte como lo haría quien sortea parejas o como quien sortea diálogos, para comparar.
+
+    Args:
+        by_pairs: si se sortean las parejas una a una, sin mirar de qué diálogo son.
+
+    Returns:
+        `(entrenamiento, prueba)`, parejas con el número de su diálogo en `dialogues`.
+    """
+    if not by_pairs:
+        place = {id(dialogue): i for i, dialogue in enumerate(dialogues)}
+        parts = split_dialogues(dialogues, test_fraction, seed)
+        owned = ([(place[id(d)], pair) for d in part for pair in to_pairs([d])] for part in parts)
+        train, test = ([Pair(p.user, p.reply, i) for i, p in part] for part in owned)
+        return train, test
+    pairs = to_pairs(dialogues)
+    order = list(range(len(pairs)))
+    random.Random(seed).shuffle(order)
+    cut = round(len(pairs) * test_fraction)
+    return [pairs[i] for i in sorted(order[cut:])], [pairs[i] for i in sorted(order[:cut])]
 
 
-@dataclass(frozen=True)
-class Leak:
-    """Las filas de prueba con hermano o copia, y cuántas respuestas se dicen en otro sitio."""
-
-    total: int
-    rows: list[int]
-    siblings: int
-    copies: int
-    replies: float | None
-
-    @property
-    def share(self) -> float:
-        """Qué parte de la prueba está vista."""
-        return len(self.rows) / self.total if self.total else 0.0
+@check("fuga", grave=0.20, aviso=0.02, nota=0)
+def leak(case: Case):
+    """Ejemplos de prueba que se vieron, o casi, al entrenar."""
+    train, test = case.train_dialogues, case.test_dialogues
+    if train and test:
+        return (pair_leak if isinstance(train[0], Pair) else dialogue_leak)(train, test)
+    if case.eval_dataset is not None and case.has_rows and (held := all_ids(case.eval_dataset)):
+        return row_leak(case, held)
+    return "las dos partes: train_dialogues y test_dialogues, o train_dataset y eval_dataset"
 
 
-def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Leak:
+def _seen(
+    total: int, siblings: set[int], copies: set[int], replies: float | None = None, names=None
+) -> Seen:
+    """Los ejemplos con hermano o copia, y qué parte de las respuestas se dicen en otro sitio."""
+    rows = sorted(siblings | copies)
+    return Seen(
+        {"prueba": total, "con_fuga": len(rows), "proporcion": len(rows) / total,
+         "hermanos": len(siblings), "copias": len(copies), "respuestas_vistas": replies},
+        [names[i] for i in rows] if names else rows,
+        say=["prueba", replies is not None and "respuestas"],
+    )  # fmt: skip
+
+
+def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Seen:
     """La fuga entre dos listas de parejas; los hermanos, por número de diálogo si es el mismo."""
-    texts_train = [(fold(p.user), fold(p.reply)) for p in train]
-    texts_test = [(fold(p.user), fold(p.reply)) for p in test]
+    texts_train = [(normalize(p.user), normalize(p.reply)) for p in train]
+    texts_test = [(normalize(p.user), normalize(p.reply)) for p in test]
     if _same_numbering(train, test, texts_train, texts_test):
         numbers = {pair.dialogue for pair in train}
         siblings = {i for i, pair in enumerate(test) if pair.dialogue in numbers}
@@ -52,73 +85,61 @@ def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Leak:
     copies = {i for i, texts in enumerate(texts_test) if 0 < times[texts] < COMMONPLACE}
     said = {turn.strip() for pair in train for turn in (pair.user, pair.reply)}
     replies = sum(pair.reply.strip() in said for pair in test) / len(test)
-    return Leak(len(test), sorted(siblings | copies), len(siblings), len(copies), replies)
+    return _seen(len(test), siblings, copies, replies)
 
 
-def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Leak:
+def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Seen:
     """La fuga entre dos listas de diálogos: copias, y diálogos que comparten sus turnos."""
-    turns_train = [tuple(map(fold, d.turns)) for d in train]
-    turns_test = [tuple(map(fold, d.turns)) for d in test]
+    turns_train = [tuple(map(normalize, d.turns)) for d in train]
+    turns_test = [tuple(map(normalize, d.turns)) for d in test]
     known = set(turns_train)
     copies = {i for i, turns in enumerate(turns_test) if turns in known}
     steps = Counter(step for turns in turns_train for step in set(pairwise(turns)))
-    siblings = set()
-    for i, turns in enumerate(turns_test):
-        own = [step for step in pairwise(turns) if steps[step] < COMMONPLACE]
-        if i not in copies and own:
-            if sum(steps[step] > 0 for step in own) >= SHARED_TURNS * len(own):
-                siblings.add(i)
-    edges_train = [(turns[0], turns[-1]) for turns in turns_train if len(turns) > 1]
-    edges_test = [(turns[0], turns[-1]) for turns in turns_test if len(turns) > 1]
-    if len(edges_test) == len(turns_test):
-        siblings |= _chained(edges_train, edges_test) - copies
+    rare = [[steps[s] > 0 for s in pairwise(t) if steps[s] < COMMONPLACE] for t in turns_test]
+    siblings = {i for i, own in enumerate(rare) if own and sum(own) >= SHARED_TURNS * len(own)}
+    if all(len(turns) > 1 for turns in turns_test):
+        siblings |= _chained(_edges(turns_train), _edges(turns_test))
+    siblings -= copies
     said = {turn for turns in turns_train for turn in turns}
-    replies = [turn for turns in turns_test for turn in turns[1:]]
-    share = sum(turn in said for turn in replies) / len(replies) if replies else None
-    return Leak(len(test), sorted(siblings | copies), len(siblings), len(copies), share)
+    replies = [turn in said for turns in turns_test for turn in turns[1:]]
+    share = sum(replies) / len(replies) if replies else None
+    return _seen(len(test), siblings, copies, share)
 
 
-def row_leak(case: Case) -> Leak | None:
-    """La fuga entre dos conjuntos ya tokenizados, o `None` si falta alguno.
+def row_leak(case: Case, held: list[tuple[int, Sequence[int]]]) -> Seen:
+    """La fuga entre dos conjuntos ya tokenizados; `held` es el de prueba.
 
     Las copias se buscan en todas las filas; los hermanos, leyendo los turnos de cada una, solo si
-    son pocas, porque es lento.
+    son pocas.
     """
-    if case.eval_dataset is None or isinstance(case.rows, str):
-        return None
-    known = {_bare(ids, case.pad) for _, ids in all_ids(case.train_dataset)}
-    held = list(all_ids(case.eval_dataset))
-    if not held:
-        return None
-    copies = {i for i, (_, ids) in enumerate(held) if _bare(ids, case.pad) in known}
+
+    def bare(ids: Sequence[int]) -> tuple[int, ...]:
+        ids = as_list(ids)
+        return tuple(ids[slice(*real_span(ids, None, case.pad, case.pad))])
+
+    known = {bare(ids) for _, ids in all_ids(case.train_dataset)}
+    copies = {i for i, (_, ids) in enumerate(held) if bare(ids) in known}
     siblings: set[int] = set()
     if case.roles is not None and len(case.train_dataset) + len(held) <= READ_ROWS:
-        train = _edges(case, case.train_dataset)
-        test = [edge or ("", "") for edge in _edges(case, case.eval_dataset)]
+        train, test = (_edges(_turns(case, d)) for d in (case.train_dataset, case.eval_dataset))
         if len(test) == len(held):
-            siblings = _chained([edge for edge in train if edge], test) - copies
-    rows = sorted(held[i][0] for i in siblings | copies)
-    return Leak(len(held), rows, len(siblings), len(copies), None)
+            siblings = _chained(train, test) - copies
+    return _seen(len(held), siblings, copies, names=[number for number, _ in held])
 
 
-def _bare(ids, pad: int | None) -> tuple[int, ...]:
-    """Los ids sin el relleno de los extremos."""
-    ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-    return tuple(ids[slice(*real_span(ids, None, pad, pad))])
+def _turns(case: Case, dataset) -> list[list[str]]:
+    """Los turnos que se leen en cada fila de unos datos."""
+    found = collate_sample(dataset, pad=case.pad, eos=case.eos, limit=READ_ROWS)
+    rows = [] if isinstance(found, str) else found.rows
+    return [[normalize(m["content"]) for m in source_messages(case, row)] for row in rows]
 
 
-def _edges(case: Case, dataset) -> list[tuple[str, str] | None]:
-    """El primer y el último turno de cada fila."""
-    found = collate_sample(dataset, None, pad=case.pad, eos=case.eos, limit=READ_ROWS)
-    out: list[tuple[str, str] | None] = []
-    for row in found.rows if not isinstance(found, str) else []:
-        messages = source_messages(case, row)
-        texts = [fold(message["content"]) for message in messages]
-        out.append((texts[0], texts[-1]) if len(texts) > 1 else None)
-    return out
+def _edges(talks: Iterable[Sequence[str]]) -> Texts:
+    """El primer y el último turno de cada charla, o nada si no tiene más de uno."""
+    return [(turns[0], turns[-1]) if len(turns) > 1 else ("", "") for turns in talks]
 
 
-def _same_numbering(train, test, texts_train, texts_test) -> bool:
+def _same_numbering(train, test, texts_train: Texts, texts_test: Texts) -> bool:
     """Si el número de diálogo dice lo mismo en las dos listas.
 
     Quien llama dos veces a `to_pairs` numera cada parte desde cero, y entonces coincidir no
@@ -128,8 +149,6 @@ def _same_numbering(train, test, texts_train, texts_test) -> bool:
     for pair, texts in zip(train, texts_train, strict=True):
         turns[pair.dialogue].update(texts)
     shared = [i for i, pair in enumerate(test) if pair.dialogue in turns]
-    if not shared:
-        return True
     overlap = sum(bool(turns[test[i].dialogue] & set(texts_test[i])) for i in shared)
     if overlap >= SAME_NUMBERS * len(shared):
         return True
@@ -142,7 +161,7 @@ def _same_numbering(train, test, texts_train, texts_test) -> bool:
     return not from_zero and not chained and 1 < len(turns) < len(train)
 
 
-def _chained(train: list[tuple[str, str]], test: list[tuple[str, str]]) -> set[int]:
+def _chained(train: Texts, test: Texts) -> set[int]:
     """Los ejemplos que empiezan donde otro acaba, o al revés: se repartieron parejas.
 
     Solo cuentan turnos que en el entrenamiento salgan una vez: los demás son frases hechas. Y si
@@ -150,10 +169,48 @@ def _chained(train: list[tuple[str, str]], test: list[tuple[str, str]]) -> set[i
     """
     ends = Counter(last for _, last in train)
     starts = Counter(first for first, _ in train)
-    chained = {
-        i
-        for i, (first, last) in enumerate(test)
-        if (ends[first] == 1 and len(first) >= RARE_TURN)
-        or (starts[last] == 1 and len(last) >= RARE_TURN)
-    }
+
+    def rare(turn: str, times: Counter) -> bool:
+        return times[turn] == 1 and len(turn) >= RARE_TURN
+
+    chained = {i for i, (first, last) in enumerate(test) if rare(first, ends) or rare(last, starts)}
     return chained if len(chained) >= CHAINED * len(test) else set()
+
+
+@check("duplicados", grave=0.20, aviso=0.01, nota=0)
+def repeats(case: Case):
+    """Diálogos que repiten otro anterior, sin contar mayúsculas, tildes ni signos."""
+    words = {"que": "diálogos"}
+    if case.conversations is not None:
+        keys: list[Hashable] = [tuple(map(normalize, d.turns)) for d in case.conversations]
+    elif case.has_rows:
+        # De filas ya tokenizadas no se sabe si son diálogos, ni si se repiten adrede.
+        keys = [tuple(row.real) for row in case.rows]
+        words = {"que": "filas", "title": "titulo_filas", "at_most": "nota"}
+    else:
+        return "los diálogos (dialogues) o filas tokenizadas"
+    first: dict[Hashable, int] = {}
+    again = [i for i, key in enumerate(keys) if first.setdefault(key, i) != i]
+    if not again:
+        return None
+    numbers = {"total": len(keys), "repetidos": len(again), "proporcion": len(again) / len(keys)}
+    return Seen(numbers, again, primero=again[0], original=first[keys[again[0]]], **words)
+
+
+@check("respuestas-sosas", severity="aviso")
+def bland(case: Case):
+    """Respuestas del modelo que apenas varían."""
+    if not case.answers or len(case.answers) < MIN_ANSWERS:
+        return f"al menos {MIN_ANSWERS} respuestas del modelo a preguntas variadas (answers)"
+    answers = [normalize(answer) for answer in case.answers]
+    n, distinct = len(answers), len(set(answers))
+    (common, times) = Counter(answers).most_common(1)[0]
+    openers = [answer.split()[0] if answer else "" for answer in answers]
+    (word, openings) = Counter(openers).most_common(1)[0]
+    if distinct / n >= UNIQUE_SHARE and max(times, openings) < COMMON_SHARE * n:
+        return None
+    same = [i for i, answer in enumerate(answers) if answer == common]
+    numbers = {"respuestas": n, "distintas": distinct, "mas_frecuente": times,
+               "primera_palabra": openings}  # fmt: skip
+    words = {"variedad": distinct / n, "muestra": case.answers[same[0]].strip(), "palabra": word}
+    return Seen(numbers, same, **words)

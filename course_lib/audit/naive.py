@@ -10,19 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from course_lib.audit.findings import Report, finding, grade, percent
-from course_lib.audit.leakage import pair_leak
-from course_lib.audit.supervision import PADDING_GRAVE, PADDING_WARNING
-from course_lib.dialogues import Dialogue, Pair, read_dialogues, to_pairs
+from course_lib.audit import audit
+from course_lib.audit.engine import Seen, grade
+from course_lib.audit.leakage import pair_leak, split_for_audit
+from course_lib.audit.report import Report, worst_first
+from course_lib.audit.supervision import PADDING_LEVELS
+from course_lib.dialogues import Pair, read_dialogues, to_pairs
 from course_lib.encoding import (
     IGNORED,
     collate,
     encode_conversation,
     encode_original,
+    marks_replies,
     original_text,
     pair_messages,
 )
-from course_lib.own_template import marks_replies
 
 ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
@@ -56,18 +58,14 @@ def audit_file(
         FileNotFoundError: si no existe el archivo.
         ValueError: si no se entiende o no da para repartirlo.
     """
-    from course_lib.audit import audit, split_for_audit
-
     if max_length < 8:
         raise ValueError(f"Una longitud de {max_length} tokens no da para una pareja: usa 8 o más.")
     dialogues = read_dialogues(path, report)
     train, test = split_for_audit(dialogues, by_pairs)
-    prepared = tokenizer.chat_template and tokenizer.pad_token_id not in (
-        None,
-        tokenizer.eos_token_id,
-    )
+    own_padding = tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    prepared = tokenizer.chat_template and own_padding
     pairs = to_pairs(dialogues)
-    sample = pairs if len(pairs) <= ROWS else random.Random(0).sample(pairs, ROWS)
+    sample = _some(pairs, ROWS)
     if prepared:
         rows = [_with_template(tokenizer, pair, max_length) for pair in sample]
         how = "la plantilla de chat del tokenizador y relleno hasta el más largo de cada lote"
@@ -88,12 +86,15 @@ def audit_file(
         test_dialogues=test,
     )
     if not prepared:
-        result = _with_finding(result, _fixed_padding(tokenizer, pairs, max_length, result))
-    result = _with_comparison(result, dialogues, by_pairs)
+        result = _with_padding(result, tokenizer, pairs, max_length)
+    split, other = ("parejas", "diálogos enteros")[:: 1 if by_pairs else -1]
+    try:
+        result = _with_other_split(result, split_for_audit(dialogues, not by_pairs), other)
+    except ValueError:  # demasiado pocos diálogos distintos
+        pass
     assumed = (
         f"Leídos {len(dialogues)} diálogos, que dan {len(pairs)} parejas. Como del ajuste no hay "
-        f"nada más, se supone {how}; y un reparto al azar de "
-        f"{'parejas' if by_pairs else 'diálogos enteros'}, un 10% para la prueba."
+        f"nada más, se supone {how}; y un reparto al azar de {split}, un 10% para la prueba."
     )
     return FileAudit(result, assumed)
 
@@ -117,6 +118,10 @@ def load_tokenizer(name: str | Path):
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
+def _some(pairs: list[Pair], limit: int) -> list[Pair]:
+    return pairs if len(pairs) <= limit else random.Random(0).sample(pairs, limit)
+
+
 def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
     """Una pareja con la plantilla; si no marca las respuestas, cuenta todo."""
     messages = pair_messages(pair.user, pair.reply)
@@ -124,79 +129,44 @@ def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
         row = vars(encode_conversation(tokenizer, messages))
     else:
         ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
-        row = {
-            "input_ids": ids,
-            "attention_mask": [1] * len(ids),
-            "labels": list(ids),
-            "kinds": [0] * len(ids),
-        }
+        row = {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": list(ids),
+               "kinds": [0] * len(ids)}  # fmt: skip
     row = {key: values[:max_length] for key, values in row.items()}
     row["labels"] = [IGNORED, *row["labels"][1:]]
     return row
 
 
-def _fixed_padding(tokenizer, pairs: list[Pair], max_length: int, report: Report):
-    """Cuánto relleno habría, contado en todas las parejas y no en una muestra de filas."""
-    counted = pairs
-    if len(pairs) > COUNTED_PAIRS:
-        counted = random.Random(0).sample(pairs, COUNTED_PAIRS)
+def _with_padding(report: Report, tokenizer, pairs: list[Pair], max_length: int) -> Report:
+    """El informe con el relleno contado en todas las parejas, en lugar del de la muestra."""
+    name, counted = "relleno-contado", _some(pairs, COUNTED_PAIRS)
     texts = [original_text(tokenizer, pair.user, pair.reply) for pair in counted]
     lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
-    positions = len(lengths) * max_length
+    positions, mean = len(lengths) * max_length, sum(lengths) / len(lengths)
     padding = sum(max(0, max_length - length) for length in lengths)
-    share = padding / positions
-    severity = grade(share, PADDING_GRAVE, PADDING_WARNING)
-    if severity is None:
-        return None
-    mean = sum(lengths) / len(lengths)
-    text = f"{mean:.2f}".replace(".", ",")
-    return finding(
-        "relleno-contado",
-        severity,
-        f"Una pareja ocupa {text} tokens de media. Con {max_length} fijos, {padding} de las "
-        f"{positions} posiciones de {len(counted)} parejas son relleno: el {percent(share)}, y la "
-        "pérdida lo cuenta si las etiquetas son una copia de los ids.",
+    seen = Seen(
         {"parejas": len(counted), "posiciones": positions, "relleno": padding,
-         "proporcion": share, "tokens_por_pareja": mean},
+         "proporcion": padding / positions, "tokens_por_pareja": mean},
+        say=["fijo"],
+        title="titulo_fijo",
         example=next((f.example for f in report.findings if f.example), None),
-        title=f"Con longitud fija de {max_length}, el {percent(share)} de la pérdida sería relleno",
+        longitud=max_length,
     )  # fmt: skip
-
-
-def _with_finding(report: Report, exact) -> Report:
-    """El informe con el relleno contado del todo en lugar del de la muestra."""
-    rest = tuple(f for f in report.findings if f.check != "relleno-contado")
-    if exact is None:
+    rest = tuple(f for f in report.findings if f.check != name)
+    severity = grade(padding / positions, **PADDING_LEVELS)
+    if severity is None:
         return replace(report, findings=rest)
-    passed = tuple(name for name in report.passed if name != "relleno-contado")
-    return replace(report, findings=_worst_first((exact, *rest)), passed=passed)
+    findings = worst_first((seen.finding(name, severity), *rest))
+    passed = tuple(check for check in report.passed if check != name)
+    return replace(report, findings=findings, passed=passed)
 
 
-def _with_comparison(report: Report, dialogues: list[Dialogue], by_pairs: bool) -> Report:
+def _with_other_split(report: Report, split: tuple[list[Pair], list[Pair]], name: str) -> Report:
     """Añade a la fuga lo que saldría con el otro reparto."""
-    from course_lib.audit import split_for_audit
-
-    try:
-        other = pair_leak(*split_for_audit(dialogues, not by_pairs))
-    except ValueError:  # demasiado pocos diálogos distintos
-        return report
-    name = "diálogos enteros" if by_pairs else "parejas"
-    said = (
-        f" Con un reparto de {name} serían el {percent(other.share)}, y de las respuestas de "
-        f"prueba se dirían tal cual al entrenar el {percent(other.replies)}."
-    )
-    numbers = {"otro_reparto": name, "otra_proporcion": other.share,
-               "otras_respuestas_vistas": other.replies}  # fmt: skip
-    found = tuple(
-        replace(f, evidence=f.evidence + said, numbers=f.numbers | numbers)
-        if f.check == "fuga"
-        else f
-        for f in report.findings
-    )
-    return replace(report, findings=found)
-
-
-def _worst_first(findings):
-    from course_lib.audit.findings import SEVERITIES
-
-    return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
+    other = pair_leak(*split).numbers
+    numbers = {"otro_reparto": name, "otra_proporcion": other["proporcion"],
+               "otras_respuestas_vistas": other["respuestas_vistas"]}  # fmt: skip
+    said = Seen(numbers, say=["otro"]).finding("fuga", "nota").evidence
+    return replace(report, findings=tuple(
+        replace(f, evidence=f"{f.evidence} {said}", numbers=f.numbers | numbers)
+        if f.check == "fuga" else f for f in report.findings
+    ))  # fmt: skip

@@ -1,213 +1,212 @@
-"""Qué cuenta la pérdida: el fin, el relleno, el texto del usuario, o nada."""
+"""Qué cuenta la pérdida: el fin, el relleno, el texto del usuario, o nada; y lo que se cortó."""
+
+from collections import Counter
+from itertools import pairwise
 
 from course_lib.audit.case import Case
-from course_lib.audit.findings import Finding, finding, grade, listing, percent
-from course_lib.audit.rows import Row
-from course_lib.audit.truncation import closes, cut_rows
+from course_lib.audit.engine import Seen, check, once, share
+from course_lib.audit.roles import Roles
+from course_lib.audit.rows import Row, dig
 from course_lib.encoding import IGNORED, Kind
 
-PADDING_GRAVE, PADDING_WARNING = 0.20, 0.01  # de las etiquetas que cuentan
-NO_END_GRAVE, NO_END_WARNING = 0.50, 0.05  # de las filas sin cortar
-USER_ROWS = 0.50  # de las filas con usuario
+PADDING_LEVELS = {"grave": 0.20, "aviso": 0.01}  # de las etiquetas que cuentan
 USER_TOKENS = 0.50  # de sus tokens de usuario, para decir que una fila los cuenta
-EMPTY_GRAVE, EMPTY_WARNING = 0.50, 0.01
-NO_TOKENIZER = "el tokenizador, para saber cuál es el token de fin"
+PILE = 3  # filas iguales de largas, para creer que las iguala un tope
+MANY = 5  # filas, todas igual de largas: tantas no coinciden por casualidad
+LIMITS = ("args.max_length", "args.max_seq_length", "tokenizer.model_max_length",
+          "model.config.max_position_embeddings")  # fmt: skip
+WRAPPED = "filas que no estén empaquetadas en trozos iguales"
 
 
-def check_masked_end(case: Case) -> Finding | str | None:
+@check("fin-tapado", "labelled", "ends", severity="grave")
+def masked_end(case: Case, rows: list[Row], ends: set[int]):
     """El token de fin está detrás de lo que se enseña, y ninguna fila lo cuenta."""
-    if isinstance(case.labelled, str):
-        return case.labelled
-    if not case.ends:
-        return NO_TOKENIZER
-    seen = _unsupervised_ends(case)
-    if not any(seen.values()):
-        return None if _counted_ends(case) else "algún token de fin en el texto de las filas"
-    hidden = {token: rows for token, rows in seen.items() if token not in _counted_ends(case)}
-    # Si otro fin de turno sí cuenta, que falte uno solo importa cuando es el del tokenizador.
-    if not hidden or (_counted_ends(case) and case.eos not in hidden):
+    if not _hidden_ends(case) and not _counted_ends(case):
+        return "algún token de fin en el texto de las filas"
+    token = _guilty_end(case)
+    if token is None:
         return None
-    token = case.eos if case.eos in hidden else next(iter(hidden))
-    rows = hidden[token]
-    text = case.pieces([token])[0]
-    return finding(
-        "fin-tapado",
-        "grave",
-        f"El token de fin {text!r} (id {token}) cierra el texto de {len(rows)} filas de "
-        f"{len(case.labelled)} y su etiqueta es {IGNORED} en todas: filas "
-        f"{listing(row.number for row in rows)}."
-        + (" El relleno es el mismo token." if case.pad == token else "")
-        + case.sampling(),
-        {"filas": len(case.labelled), "con_fin": len(rows), "id": token},
-        [row.number for row in rows],
-        case.example(rows[0]),
-    )
+    guilty = _hidden_ends(case)[token]
+    said = ["prueba", case.pad == token and "relleno"]
+    numbers = {"filas": len(rows), "con_fin": len(guilty), "id": token}
+    return Seen(numbers, guilty, say=said, texto=case.pieces([token])[0])
 
 
-def check_padding(case: Case) -> Finding | str | None:
+@check("relleno-contado", "labelled", **PADDING_LEVELS)
+def counted_padding(case: Case, rows: list[Row]):
     """La parte de las etiquetas que cuentan que es relleno."""
-    if isinstance(case.labelled, str):
-        return case.labelled
-    counted = padded = 0
-    worst: list[Row] = []
-    for row in case.labelled:
-        extra = _counted_padding(case, row)
-        counted += sum(label != IGNORED for label in row.labels[1:])  # nadie predice el primero
-        padded += extra
-        if extra:
-            worst.append(row)
+    # Nadie predice la primera.
+    counted = sum(label != IGNORED for row in rows for label in row.labels[1:])
     if not counted:
         return "alguna etiqueta que cuente"
-    share = padded / counted
-    severity = grade(share, PADDING_GRAVE, PADDING_WARNING)
-    if severity is None:
-        return None
-    return finding(
-        "relleno-contado",
-        severity,
-        f"{padded} de las {counted} etiquetas que la pérdida cuenta son relleno: el "
-        f"{percent(share)}. Se ve en {len(worst)} filas de {len(case.labelled)}: "
-        f"{listing(row.number for row in worst)}." + case.sampling(),
-        {"etiquetas": counted, "relleno": padded, "proporcion": share},
-        [row.number for row in worst],
-        case.example(worst[0]),
-        title=f"El {percent(share)} de lo que cuenta la pérdida es relleno",
-    )
+    extra = {row: _counted_padding(case, row) for row in rows}
+    padded = sum(extra.values())
+    worst = [row for row in rows if extra[row]]
+    numbers = {"etiquetas": counted, "relleno": padded, "proporcion": padded / counted}
+    return Seen(numbers, worst, con_relleno=len(worst), filas=len(rows))
 
 
-def check_no_end(case: Case) -> Finding | str | None:
+@check("sin-fin", "labelled", "ends", grave=0.50, aviso=0.05)
+def no_end(case: Case, rows: list[Row], ends: set[int]):
     """Filas que acaban sin nada que diga que acaban."""
-    if isinstance(case.labelled, str):
-        return case.labelled
-    if not case.ends:
-        return NO_TOKENIZER
     if case.wrapped:
-        return None if not case.is_chat else "filas que no estén empaquetadas en trozos iguales"
-    cut = {id(row) for row in cut_rows(case)} if case.is_chat else set()
-    whole = [row for row in case.labelled if row.supervised and id(row) not in cut]
+        return WRAPPED if case.is_chat else None
+    cut = set(cut_rows(case)) if case.is_chat else ()
+    whole = [row for row in rows if row.supervised and row not in cut]
     if not whole:
         return "filas enteras, sin cortar y con algo que cuente"
-    masked = isinstance(check_masked_end(case), Finding)
-    open_rows = [
-        row
-        for row in whole
-        # Con el fin en el texto pero tapado, el fallo es otro y ya está dicho.
-        if not closes(case, row) and not (masked and _next_is_end(case, row))
-    ]
-    share = len(open_rows) / len(whole)
-    severity = grade(share, NO_END_GRAVE, NO_END_WARNING)
-    if severity is None:
+    # Con el fin en el texto pero tapado, el fallo es otro y ya está dicho.
+    masked = _guilty_end(case) is not None
+    left_open = [row for row in whole if not _closes(case, row)]
+    left_open = [row for row in left_open if not (masked and _end_follows(case, row))]
+    if not left_open:
         return None
-    last = case.decode(open_rows[0].ids[max(0, open_rows[0].supervised[-1] - 3) :][:4])
-    plain = " Es texto sin turnos: solo importa si ha de saber dónde parar."
-    return finding(
-        "sin-fin",
-        severity if case.is_chat else "nota",
-        f"{len(open_rows)} de {len(whole)} filas ({percent(share)}) acaban lo que cuenta en la "
-        f"pérdida sin token de fin; la fila {open_rows[0].number}, en {last!r}."
-        + ("" if case.is_chat else plain)
-        + case.sampling(),
-        {"filas": len(whole), "sin_fin": len(open_rows), "proporcion": share},
-        [row.number for row in open_rows],
-        case.example(open_rows[0]),
+    first = left_open[0]
+    return Seen(
+        share("sin_fin", left_open, whole),
+        left_open,
+        say=["prueba", not case.is_chat and "seguido"],
+        at_most=None if case.is_chat else "nota",
+        primera=first.number,
+        ultimo=case.decode(first.ids[max(0, first.supervised[-1] - 3) :][:4]),
     )
 
 
-def check_user(case: Case) -> Finding | str | None:
+@check("usuario-supervisado", "labelled", "roles", aviso=0.50)
+def supervised_user(case: Case, rows: list[Row], roles: Roles):
     """El texto del usuario cuenta en la pérdida."""
-    if isinstance(case.labelled, str):
-        return case.labelled
-    if case.roles is None:
-        return "marcadores de turno que reconocer en las filas, y el tokenizador para leerlas"
-    with_user = supervised = tokens = 0
-    guilty: list[Row] = []
-    for row in case.labelled:
+    spots: dict[Row, list[int]] = {}
+    for row in rows:
         kinds = case.kinds_of(row)
-        spots = [i for i, kind in enumerate(kinds) if kind == Kind.USER]
-        if not spots or Kind.REPLY not in kinds[spots[0] :]:
-            continue  # sin respuesta detrás, no se sabe dónde acaba el usuario
-        with_user += 1
-        counts = sum(row.labels[i] != IGNORED for i in spots)
-        tokens += len(spots)
-        supervised += counts
-        if counts >= USER_TOKENS * len(spots):
-            guilty.append(row)
-    if not with_user:
+        said = [i for i, kind in enumerate(kinds) if kind == Kind.USER]
+        if said and Kind.REPLY in kinds[said[0] :]:  # si no, no se sabe dónde acaba el usuario
+            spots[row] = said
+    if not spots:
         return "texto de usuario en las filas"
-    share = len(guilty) / with_user
-    if share < USER_ROWS:
-        return None
-    return finding(
-        "usuario-supervisado",
-        "nota" if case.roles.name == "preguntas" else "aviso",  # un cuestionario no es una charla
-        f"En {len(guilty)} de {with_user} filas con usuario ({percent(share)}) la pérdida cuenta "
-        f"su texto: {supervised} de {tokens} tokens." + case.sampling(),
-        {"filas": with_user, "supervisadas": len(guilty), "proporcion": share,
-         "tokens_de_usuario": tokens, "tokens_contados": supervised},
-        [row.number for row in guilty],
-        case.example(guilty[0]),
-    )  # fmt: skip
-
-
-def check_nothing(case: Case) -> Finding | str | None:
-    """Filas en las que la pérdida no cuenta nada, sin que el corte lo explique."""
-    if isinstance(case.labelled, str):
-        return case.labelled
-    cut = {id(row) for row in cut_rows(case)} if case.ends else set()
-    empty = [
-        row
-        for row in case.labelled
-        if id(row) not in cut and all(label == IGNORED for label in row.labels)
-    ]
-    share = len(empty) / len(case.labelled)
-    severity = grade(share, EMPTY_GRAVE, EMPTY_WARNING)
-    if severity is None:
-        return None
-    text = case.decode(empty[0].real[:16]) if case.tokenizer is not None else ""
-    return finding(
-        "nada-supervisado",
-        severity,
-        f"{len(empty)} de {len(case.labelled)} filas ({percent(share)}) tienen todas las "
-        f"etiquetas a {IGNORED}: {listing(row.number for row in empty)}."
-        + (f" La primera empieza por {text!r}." if text else "")
-        + case.sampling(),
-        {"filas": len(case.labelled), "vacias": len(empty), "proporcion": share},
-        [row.number for row in empty],
-        case.example(empty[0]),
+    counts = {row: sum(row.labels[i] != IGNORED for i in said) for row, said in spots.items()}
+    guilty = [row for row, said in spots.items() if counts[row] >= USER_TOKENS * len(said)]
+    tokens = sum(map(len, spots.values()))
+    return Seen(
+        share("supervisadas", guilty, spots)
+        | {"tokens_de_usuario": tokens, "tokens_contados": sum(counts.values())},
+        guilty,
+        at_most="nota" if roles.name == "preguntas" else None,  # un cuestionario no es una charla
     )
 
 
-def _unsupervised_ends(case: Case) -> dict[int, list[Row]]:
-    """De cada token de fin, las filas en que cierra algo que cuenta y él no cuenta."""
-    seen: dict[int, list[Row]] = {token: [] for token in case.ends}
-    for row in case.labelled:
-        supervised = set(row.supervised)
-        for i in range(row.start + 1, row.end):
-            if row.ids[i] not in case.ends or row.labels[i] != IGNORED:
-                continue
-            before = i - 1
-            while before > row.start and not case.pieces([row.ids[before]])[0].strip():
-                before -= 1
-            if before in supervised and row not in seen[row.ids[i]][-1:]:
-                seen[row.ids[i]].append(row)
-    return seen
+@check("nada-supervisado", "labelled", grave=0.50, aviso=0.01)
+def nothing_supervised(case: Case, rows: list[Row]):
+    """Filas en las que la pérdida no cuenta nada, sin que el corte lo explique."""
+    cut = cut_rows(case) if case.ends else ()
+    empty = [row for row in rows if row not in cut and set(row.labels) <= {IGNORED}]
+    start = case.decode(empty[0].real[:16]) if empty and case.tokenizer is not None else ""
+    said = ["prueba", start and "comienzo"]
+    return Seen(share("vacias", empty, rows), empty, say=said, comienzo=start)
 
 
+@check("respuesta-cortada", "rows", "ends", grave=0.20, aviso=0.01, nota=0)
+def truncated(case: Case, rows: list[Row], ends: set[int]):
+    """Respuestas cortadas por el tope de longitud."""
+    if case.wrapped:  # trozos de un texto seguido: no hay respuesta que cortar
+        return WRAPPED if case.is_chat else None
+    cut = cut_rows(case)
+    lost = sum(map(_is_mute, cut))
+    if not case.is_chat and lost < len(cut):
+        return None
+    numbers = share("cortadas", cut, rows) | {"tope": _cap(case), "sin_respuesta": lost}
+    return Seen(numbers, cut, say=["prueba", lost and "enteras"])
+
+
+@once
+def cut_rows(case: Case) -> list[Row]:
+    """Las filas que llegan al tope y a las que les falta el fin, o todo lo que enseñar."""
+    limit = _cap(case)
+    full = [row for row in case.rows if limit is not None and row.end - row.start >= limit]
+    return [row for row in full if not _closed(case, row, row.end - 1) or _is_mute(row)]
+
+
+def _is_mute(row: Row) -> bool:
+    """Si la fila tiene etiquetas y ninguna cuenta."""
+    return row.labels is not None and not row.supervised
+
+
+@once
+def _cap(case: Case) -> int | None:
+    """El tope de longitud en tokens que parece haberse aplicado, o `None` si no se ve ninguno."""
+    lengths = Counter(row.end - row.start for row in case.rows)
+    longest = max(lengths)
+    if longest in [dig(case, path) for path in LIMITS]:
+        return longest
+    if len(lengths) == 1:
+        distinct = {tuple(row.real) for row in case.rows}
+        return longest if len(distinct) >= MANY else None
+    if {len(row.ids) for row in case.rows} == {longest}:  # todas rellenas hasta lo que una llena
+        return longest
+    near = [lengths[longest - back] for back in range(1, 6)]
+    pile = lengths[longest] >= max(PILE, 3 * sum(near) / len(near))
+    below = [_closed(case, r, r.end - 1) for r in case.rows if r.end - r.start < longest]
+    return longest if pile and sum(below) > 0.5 * len(below) else None
+
+
+@once
 def _counted_ends(case: Case) -> set[int]:
     """Los tokens de fin que alguna fila cuenta."""
-    return {row.ids[i] for row in case.labelled for i in row.supervised if row.ids[i] in case.ends}
+    return {row.ids[i] for row in case.labelled for i in row.supervised} & case.ends
 
 
-def _next_is_end(case: Case, row: Row) -> bool:
-    rest = row.ids[row.supervised[-1] + 1 : row.end]
-    text = [i for i in rest if i in case.ends or case.pieces([i])[0].strip()]
-    return bool(text) and text[0] in case.ends
+@once
+def _hidden_ends(case: Case) -> dict[int, list[Row]]:
+    """De cada token de fin que ninguna fila cuenta, las filas en que cierra algo que cuenta."""
+    hidden: dict[int, list[Row]] = {}
+    for row in case.labelled:
+        supervised, visible = set(row.supervised), _visible(case, row)
+        after = {row.ids[i] for before, i in pairwise(visible) if before in supervised}
+        for token in (after & case.ends) - _counted_ends(case):
+            hidden.setdefault(token, []).append(row)
+    return hidden
+
+
+def _guilty_end(case: Case) -> int | None:
+    """El token de fin tapado, si hay alguno y si importa."""
+    hidden = _hidden_ends(case)
+    # Si otro fin de turno sí cuenta, que falte uno solo importa cuando es el del tokenizador.
+    if case.eos in hidden:
+        return case.eos
+    return next(iter(hidden), None) if not _counted_ends(case) else None
+
+
+def _visible(case: Case, row: Row) -> list[int]:
+    """Las posiciones del texto de verdad que no son solo espacios."""
+    return [i for i in range(row.start, row.end) if not case.is_blank(row.ids[i])]
+
+
+def _closes(case: Case, row: Row) -> bool:
+    """Si lo último que cuenta en la pérdida es un token de fin.
+
+    Vale también el primer token del relleno, si es el de fin y es el único que cuenta.
+    """
+    last, after = row.supervised[-1], row.end
+    if last == after - 1 and after < len(row.ids) and row.ids[after] in case.ends:
+        if row.labels[after] == row.ids[after]:
+            return True
+    return _closed(case, row, last)
+
+
+def _closed(case: Case, row: Row, last: int) -> bool:
+    """Si hay un token de fin en esa posición, o antes y con dos espacios en medio como mucho."""
+    tokens = row.ids[max(row.start + 1, last - 2) : last + 1]
+    visible = [token for token in tokens if not case.is_blank(token)]
+    return bool(visible) and visible[-1] in case.ends
+
+
+def _end_follows(case: Case, row: Row) -> bool:
+    """Si detrás de lo último que cuenta, salvo espacios, viene un token de fin."""
+    rest = [i for i in _visible(case, row) if i > row.supervised[-1]]
+    return bool(rest) and row.ids[rest[0]] in case.ends
 
 
 def _counted_padding(case: Case, row: Row) -> int:
     """El relleno que cuenta; un solo token de fin detrás del texto no es relleno, es el fin."""
     spots = [*range(1, row.start), *range(row.end, len(row.ids))]
     counted = [i for i in spots if row.labels[i] != IGNORED]
-    if counted == [row.end] and row.ids[row.end] in case.ends:
-        return 0
-    return len(counted)
+    return 0 if counted == [row.end] and row.ids[row.end] in case.ends else len(counted)

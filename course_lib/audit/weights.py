@@ -2,204 +2,97 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from course_lib.audit.case import Case
-from course_lib.audit.findings import Finding, finding, listing
-from course_lib.audit.raw import all_ids
+from course_lib.audit.engine import Seen, check
+from course_lib.audit.rows import Row, as_list, dig
+from course_lib.audit.texts import all_ids
 from course_lib.encoding import IGNORED
 
+ASKED = -1  # el número de lo que no es una fila de entrenamiento
+POSITIONS = ("wpe", "embed_positions", "position_embeddings")
 HALF = 0.5  # de los bloques
 NEWBORN = 0.3  # de la distancia habitual a la media de la tabla
-NO_MODEL = "el modelo"
+SHOWN = 1000  # filas que se apuntan en el informe
 NO_PEFT = "un modelo con adaptadores de peft: este no los lleva"
 _BLOCK = re.compile(r"\.(?:h|layers?|blocks?)\.(\d+)\.")
+_WRAPPERS = re.compile(r"\.(?:base_layer|original_module|modules_to_save.*|token_adapter.*)$")
 
 
-def check_ids(case: Case) -> Finding | str | None:
+def peft_configs(case: Case) -> dict | str:
+    """Los ajustes de los adaptadores del modelo, por su nombre, o que no los lleva."""
+    return dig(case.model, "peft_config") or NO_PEFT
+
+
+def peft_kinds(case: Case) -> set[str]:
+    """Las clases de adaptadores que lleva el modelo, como «LORA»."""
+    configs = dig(case.model, "peft_config", {})
+    return {str(getattr(c.peft_type, "value", c.peft_type)) for c in configs.values()}
+
+
+@check("ids-fuera", "model", severity="grave")
+def foreign_ids(case: Case, model):
     """Ids que no caben en la tabla de *embeddings*, o filas más largas que la de posiciones."""
-    if case.model is None:
-        return NO_MODEL
-    table = case.model.get_input_embeddings().weight.shape[0]
-    highest, lowest, looked = -1, 0, 0
-    bad: dict[int, list[int]] = {}
-    for number, ids in _all_ids(case):
-        looked += 1
-        top, bottom = int(max(ids)), int(min(ids))
-        for i in (top, bottom):
-            if not 0 <= i < table:
-                bad.setdefault(i, []).append(number)
-        highest, lowest = max(highest, top), min(lowest, bottom)
-    if not looked:
+    table = model.get_input_embeddings().weight.shape[0]
+    train = all_ids(case.train_dataset) if case.has_rows else []
+    every = [*train, *_other_ids(case)]
+    if not every:
         return "filas, o una petición, con sus ids"
-    room = _positions(case.model) or math.inf
-    rows = all_ids(case.train_dataset) if isinstance(case.rows, list) else ()
-    lengths = {number: len(ids) for number, ids in rows if len(ids) > room}
-    if lengths and not bad:
-        return finding(
-            "ids-fuera",
-            "grave",
-            f"El modelo tiene {room} posiciones y hay filas de hasta {max(lengths.values())} "
-            f"tokens: filas {listing(sorted(lengths))}.",
-            {"posiciones": room, "filas": len(lengths), "mayor": max(lengths.values())},
-            sorted(lengths)[:1000],
-            title="Hay filas más largas que las posiciones del modelo",
-        )
+    spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
+    bad = {number for number, top, bottom in spans if top >= table or bottom < 0}
+    # Un modelo que aprende sus posiciones, como GPT-2; con las rotatorias no hay tope.
+    learnt = (m for name, m in model.named_modules() if name.split(".")[-1] in POSITIONS)
+    room = dig(next(learnt, None), "num_embeddings", math.inf)
+    long = {number: len(ids) for number, ids in train if len(ids) > room}
+    if long and not bad:
+        numbers = {"posiciones": room, "filas": len(long), "mayor": max(long.values())}
+        rows = sorted(long)[:SHOWN]
+        return Seen(numbers, rows, say=["posiciones"], title="titulo_posiciones")
     if not bad:
         return None
-    worst = highest if highest >= table else lowest
-    rows = sorted({n for numbers in bad.values() for n in numbers if n >= 0})
-    return finding(
-        "ids-fuera",
-        "grave",
-        f"La tabla de embeddings tiene {table} filas, de la 0 a la {table - 1}, y en los datos "
-        f"sale el id {worst}. Filas {listing(rows)}."
-        + (f" El tokenizador tiene {len(case.tokenizer)} tokens." if case.tokenizer else ""),
-        {"tabla": table, "id_mayor": highest, "id_menor": lowest, "filas": len(rows)},
-        rows[:1000],
-    )
+    rows = sorted(bad - {ASKED})
+    top, bottom = max(top for _, top, _ in spans), min(0, *(low for *_, low in spans))
+    numbers = {"tabla": table, "id_mayor": top, "id_menor": bottom, "filas": len(rows)}
+    said = ["prueba", case.tokenizer and "vocabulario"]
+    words = {"ultima": table - 1, "ajeno": top if top >= table else bottom}
+    return Seen(numbers, rows[:SHOWN], said, tokens=len(case.tokenizer or ()), **words)
 
 
-def _positions(model) -> int | None:
-    """Las posiciones de un modelo que las aprende, como GPT-2; con las rotatorias no hay tope."""
-    for name, module in model.named_modules():
-        if name.split(".")[-1] in ("wpe", "embed_positions", "position_embeddings"):
-            return getattr(module, "num_embeddings", None)
-    return None
+def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
+    """Los ids de la evaluación, de las filas colacionadas y de lo que se pida."""
+    if case.has_rows:
+        yield from ((ASKED, ids) for _, ids in all_ids(case.eval_dataset))
+        for row in case.rows:  # con el relleno y las etiquetas
+            yield row.number, row.ids + [i for i in row.labels or [] if i != IGNORED]
+    for ids in as_list(dig(case, "generation", {}).get("input_ids")) or []:
+        yield ASKED, list(ids) if isinstance(ids, list | tuple) else [int(ids)]
 
 
-def check_new_tokens(case: Case) -> Finding | str | None:
+NEW_TO = ("tokenizer", "el tokenizador, para saber qué tokens son nuevos")
+
+
+@check("nuevos-congelados", "model", peft_configs, NEW_TO, "rows", severity="grave")
+def frozen_new_tokens(case: Case, model, configs: dict, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
-    if case.model is None:
-        return NO_MODEL
-    configs = getattr(case.model, "peft_config", None)
-    if not configs:
-        return NO_PEFT
-    if case.tokenizer is None:
-        return "el tokenizador, para saber qué tokens son nuevos"
-    if isinstance(case.rows, str):
-        return case.rows
-    used = {token for row in case.rows for token in set(row.real)}
-    new = sorted(used & _new_ids(case))
+    new = sorted({token for row in rows for token in row.real} & _new_ids(case))
     if not new:
         return None
-    table = next(
-        name
-        for name, module in case.model.named_modules()
-        if module is case.model.get_input_embeddings()
-    )
-    stem = re.sub(r"\.(?:base_layer|original_module|modules_to_save.*|token_adapter.*)$", "", table)
-    trained = [
-        name
-        for name, weight in case.model.named_parameters()
-        if weight.requires_grad and name.startswith(stem + ".")
-    ]
+    embeddings = model.get_input_embeddings()
+    table = next(name for name, module in model.named_modules() if module is embeddings)
+    stem = _WRAPPERS.sub("", table)
+    trained = [name for name, weight in model.named_parameters()
+               if weight.requires_grad and name.startswith(stem + ".")]  # fmt: skip
     if any("token_adapter" in name or "trainable_tokens" in name for name in trained):
-        learnt = {i for config in configs.values() for i in _indices(config)}
-        new = [i for i in new if i not in learnt]
+        indices = [dig(config, "trainable_token_indices", []) for config in configs.values()]
+        lists = [v for i in indices for v in (i.values() if isinstance(i, dict) else [i])]
+        new = [i for i in new if not any(i in learnt for learnt in lists)]
     elif trained:
         return None
     if not new:
         return None
     names = ", ".join(f"{text!r} ({i})" for text, i in zip(case.pieces(new), new, strict=True))
-    return finding(
-        "nuevos-congelados",
-        "grave",
-        f"En los datos salen {len(new)} tokens añadidos al vocabulario, {names}, y la tabla "
-        f"«{stem}» está congelada.",
-        {"ids": new},
-    )
-
-
-def check_lora(case: Case) -> Finding | str | None:
-    """Adaptadores que no adaptan nada, o casi nada."""
-    if case.model is None:
-        return NO_MODEL
-    configs = getattr(case.model, "peft_config", None)
-    trainable = sum(p.numel() for p in case.model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in case.model.parameters())
-    if not configs:
-        if trainable or case.args is None:
-            return NO_PEFT
-        return _no_effect("grave", f"Ninguno de los {total} pesos se ajusta.", trainable, total)
-    layers = _lora_layers(case.model)
-    off = [name for name, layer in layers if getattr(layer, "disable_adapters", False)]
-    if layers and len(off) == len(layers):
-        return _no_effect("grave", "Los adaptadores están desactivados.", trainable, total)
-    if not trainable and case.args is None and case.train_dataset is None and _loaded(configs):
-        return "los TrainingArguments: cargado así, este modelo es para usarlo, no para entrenar"
-    if not trainable:
-        return _no_effect(
-            "grave",
-            f"Ninguno de los {total} pesos se ajusta: el modelo se cargó para usarlo, no para "
-            "entrenarlo (is_trainable=True).",
-            trainable,
-            total,
-        )
-    lora = any(str(getattr(c.peft_type, "value", c.peft_type)) == "LORA" for c in configs.values())
-    if not lora:
-        return None
-    if not layers:
-        return _no_effect("grave", "Ninguna capa lleva adaptador.", trainable, total)
-    blocks = {m.group(1) for n, _ in case.model.named_modules() if (m := _BLOCK.search(n + "."))}
-    adapted = {m.group(1) for name, _ in layers if (m := _BLOCK.search(name + "."))}
-    if len(adapted) >= HALF * len(blocks):
-        return None
-    return _no_effect(
-        "aviso",
-        f"Solo llevan adaptador {len(adapted)} de {len(blocks)} bloques ({len(layers)} capas); se "
-        f"ajustan {trainable} de {total} pesos.",
-        trainable,
-        total,
-    )
-
-
-def check_lora_gradient(case: Case) -> Finding | str | None:
-    """Adaptadores que no se han movido, o a los que no llegará el gradiente."""
-    if case.model is None:
-        return NO_MODEL
-    layers = _lora_layers(case.model)
-    if not layers:
-        return NO_PEFT
-    weights = [w for name, w in case.model.named_parameters() if "lora_B" in name]
-    steps = max([_steps(case), *(int(row.get("step", 0)) for row in case.log or [])])
-    if steps and weights and not any(bool(w.detach().any()) for w in weights):
-        return finding(
-            "lora-sin-gradiente",
-            "grave",
-            f"Tras {steps} pasos, las {len(weights)} matrices lora_B siguen a cero, como nacieron.",
-            {"pasos": steps, "matrices": len(weights)},
-        )
-    if not _reentrant(case):
-        return None
-    table = case.model.get_input_embeddings()
-    if any(p.requires_grad for p in table.parameters()) or table._forward_hooks:
-        return None
-    return finding(
-        "lora-sin-gradiente",
-        "grave",
-        "Gradient checkpointing está activo con use_reentrant=True, los embeddings están "
-        "congelados y nadie ha llamado a enable_input_require_grads().",
-        {"pasos": steps, "matrices": len(weights)},
-    )
-
-
-def _no_effect(severity: str, evidence: str, trainable: int, total: int) -> Finding:
-    numbers = {"entrenables": trainable, "pesos": total}
-    return finding("lora-sin-efecto", severity, evidence, numbers)
-
-
-def _all_ids(case: Case) -> Iterable[tuple[int, list[int]]]:
-    """Los ids de todas las filas, no de una muestra, y de lo que se pida; −1 es una petición."""
-    if isinstance(case.rows, list):
-        yield from all_ids(case.train_dataset)
-        yield from ((-1, ids) for _, ids in all_ids(case.eval_dataset))
-        for row in case.rows:  # colacionadas: con el relleno y las etiquetas
-            yield row.number, row.ids + [label for label in row.labels or [] if label != IGNORED]
-    asked = (case.generation or {}).get("input_ids")
-    if asked is not None:
-        for ids in asked.tolist() if hasattr(asked, "tolist") else asked:
-            yield -1, list(ids) if isinstance(ids, list | tuple) else [int(ids)]
+    return Seen({"ids": new}, cuantos=len(new), nombres=names, nombre_tabla=stem)
 
 
 def _new_ids(case: Case) -> set[int]:
@@ -212,26 +105,65 @@ def _new_ids(case: Case) -> set[int]:
     added = {i for i in case.tokenizer.added_tokens_decoder if i >= base}
     shipped = case.tokenizer.init_kwargs.get("added_tokens_decoder")
     fresh = set() if shipped is None else added - {int(i) for i in shipped}
-    weight = case.model.get_input_embeddings().weight.detach()
-    inside = sorted(i for i in added if i < weight.shape[0])
+    weight = case.model.get_input_embeddings().weight.detach().float()
+    inside = sorted(i for i in added if i < len(weight))
     if not inside:
         return fresh
-    mean = weight.float().mean(0)
-    typical = (weight[:2000].float() - mean).norm(dim=1).median().item()
-    distance = (weight[inside].float() - mean).norm(dim=1).tolist()
+    typical = (weight[:2000] - weight.mean(0)).norm(dim=1).median().item()
+    distance = (weight[inside] - weight.mean(0)).norm(dim=1).tolist()
     return fresh | {i for i, d in zip(inside, distance, strict=True) if d < NEWBORN * typical}
 
 
-def _loaded(configs) -> bool:
-    """Si los adaptadores se cargaron ya hechos, para inferencia."""
-    return all(config.inference_mode for config in configs.values())
+@check("lora-sin-efecto", "model", severity="grave")
+def no_effect(case: Case, model):
+    """Adaptadores que no adaptan nada, o casi nada."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    numbers = {"entrenables": trainable, "pesos": sum(p.numel() for p in model.parameters())}
+    configs = peft_configs(case)
+    if configs is NO_PEFT:
+        if trainable or case.args is None:
+            return NO_PEFT
+        return Seen(numbers, say=["ninguno"])
+    layers = _lora_layers(model)
+    if layers and all(getattr(layer, "disable_adapters", False) for _, layer in layers):
+        return Seen(numbers, say=["desactivados"])
+    if not trainable:
+        loaded = all(config.inference_mode for config in configs.values())
+        if case.args is None and case.train_dataset is None and loaded:
+            return (
+                "los TrainingArguments: cargado así, este modelo es para usarlo, no para entrenar"
+            )
+        return Seen(numbers, say=["inferencia"])
+    if "LORA" not in peft_kinds(case):
+        return None
+    if not layers:
+        return Seen(numbers, say=["sin_capas"])
+    blocks, adapted = (
+        {match.group(1) for name, _ in named if (match := _BLOCK.search(name + "."))}
+        for named in (model.named_modules(), layers)
+    )
+    if len(adapted) >= HALF * len(blocks):
+        return None
+    counts = {"adaptados": len(adapted), "bloques": len(blocks), "capas": len(layers)}
+    return Seen(numbers, say=["pocos"], severity="aviso", **counts)
 
 
-def _indices(config) -> list[int]:
-    indices = getattr(config, "trainable_token_indices", None) or []
-    if isinstance(indices, dict):
-        return [i for values in indices.values() for i in values]
-    return list(indices)
+@check("lora-sin-gradiente", "model", severity="grave")
+def no_gradient(case: Case, model):
+    """Adaptadores que no se han movido, o a los que no llegará el gradiente."""
+    if not _lora_layers(model):
+        return NO_PEFT
+    weights = [w for name, w in model.named_parameters() if "lora_B" in name]
+    logged = [int(row.get("step", 0)) for row in case.log or []]
+    steps = max([int(dig(case.trainer, "state.global_step", 0)), *logged])
+    numbers = {"pasos": steps, "matrices": len(weights)}
+    if steps and weights and not any(bool(w.detach().any()) for w in weights):
+        return Seen(numbers, say=["quietas"])
+    if not _reentrant(case):
+        return None
+    table = model.get_input_embeddings()
+    fed = table._forward_hooks or any(p.requires_grad for p in table.parameters())
+    return None if fed else Seen(numbers, say=["cortado"])
 
 
 def _lora_layers(model) -> list[tuple[str, object]]:
@@ -242,17 +174,11 @@ def _lora_layers(model) -> list[tuple[str, object]]:
     ]
 
 
-def _steps(case: Case) -> int:
-    return int(getattr(getattr(case.trainer, "state", None), "global_step", 0) or 0)
-
-
 def _reentrant(case: Case) -> bool:
     """Si hay *gradient checkpointing* del que corta el gradiente (el de antes)."""
-    kwargs = getattr(case.args, "gradient_checkpointing_kwargs", None) or {}
-    if getattr(case.args, "gradient_checkpointing", False):
-        return bool(kwargs.get("use_reentrant", False))
-    for module in case.model.modules():
-        if getattr(module, "gradient_checkpointing", False):
-            function = getattr(module, "_gradient_checkpointing_func", None)
-            return bool(getattr(function, "keywords", {}).get("use_reentrant", False))
-    return False
+    if dig(case.args, "gradient_checkpointing"):
+        options = dig(case.args, "gradient_checkpointing_kwargs", {})
+    else:
+        inside = (m for m in case.model.modules() if dig(m, "gradient_checkpointing"))
+        options = dig(next(inside, None), "_gradient_checkpointing_func.keywords", {})
+    return bool(options.get("use_reentrant"))

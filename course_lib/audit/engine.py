@@ -1,0 +1,159 @@
+"""El motor: lo que necesita cada comprobación, cómo se gradúa lo que ve y cómo se cuenta.
+
+Una comprobación es una función decorada con `check`. Devuelve `Seen` si ve algo, `None` si todo
+está bien y una frase si le falta algo. Sus textos están en `data/auditoria/comprobaciones.toml`.
+"""
+
+import string
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any
+
+from course_lib import data_path
+from course_lib.audit.case import Case
+from course_lib.audit.report import Example, Finding
+from course_lib.audit.rows import Row
+
+CATALOGUE: dict[str, dict[str, str]] = tomllib.loads(
+    data_path("auditoria", "comprobaciones.toml").read_text(encoding="utf-8")
+)
+LACKS = CATALOGUE.pop("falta")  # lo que se dice cuando falta algo
+CHECKS: dict[str, Callable[[Case], Finding | str | None]] = dict.fromkeys(CATALOGUE)  # el orden
+LISTED = 8  # filas que se nombran
+
+
+class Seen:
+    """Lo que ve una comprobación, antes de ponerle palabras.
+
+    Args:
+        numbers: las cifras que lo prueban; si hay `proporcion`, por ella se gradúa.
+        rows: las filas en que se ve, o sus números. La primera `Row` sirve de ejemplo.
+        say: los nombres de las frases de su prueba; los vacíos se saltan.
+        severity: la gravedad, si no es la que tocaría; `at_most`, la mayor que puede tener.
+        title: el nombre de su título.
+        example: el ejemplo, si no es la primera fila.
+        words: lo que las frases nombran y no son cifras.
+    """
+
+    def __init__(self, numbers: dict, rows: Iterable = (), say: Sequence = ("prueba",),
+                 severity: str | None = None, at_most: str | None = None, title: str = "titulo",
+                 example: Example | None = None, **words):  # fmt: skip
+        self.numbers, self.say, self.title, self.words = numbers, say, title, words
+        self.severity, self.at_most, self.example = severity, at_most, example
+        rows = tuple(rows)
+        self.first = rows[0] if rows and isinstance(rows[0], Row) else None
+        self.rows = tuple(row.number for row in rows) if self.first else rows
+
+    def finding(self, name: str, severity: str, case: Case | None = None) -> Finding:
+        """El hallazgo, con los textos de la comprobación `name`."""
+        texts, spanish = CATALOGUE[name], _Spanish()
+        values = {"lista": self.rows} | self.numbers | self.words
+        said = [spanish.vformat(texts[phrase], (), values) for phrase in self.say if phrase]
+        if self.first:
+            said.append(case.sampling())
+        return Finding(
+            check=name,
+            severity=severity,
+            title=spanish.vformat(texts[self.title], (), values),
+            evidence=" ".join(filter(None, said)),
+            numbers=self.numbers,
+            why=texts["duele"],
+            mend=texts["arreglo"],
+            lesson=texts["leccion"],
+            rows=self.rows,
+            example=case.example(self.first) if self.first else self.example,
+        )
+
+
+def check(
+    name: str,
+    *needs: str | tuple[str, str] | Callable,
+    severity: str | None = None,
+    grave: float = float("inf"),
+    aviso: float = float("inf"),
+    nota: float | None = None,
+):
+    """Registra una comprobación, que recibe el caso y, detrás, lo que necesita.
+
+    Args:
+        name: su identificador, que da también su sitio entre las demás.
+        needs: atributos del caso, o funciones de él; si falta uno, la comprobación se abstiene con
+            la frase de `LACKS`, con la que acompañe al nombre o con la que devuelva la función.
+        severity: la gravedad de lo que se vea, si no depende de una proporción.
+        grave, aviso: desde qué proporción se lo considera.
+        nota: por encima de cuál.
+    """
+
+    def register(function: Callable) -> Callable:
+        def run(case: Case) -> Finding | str | None:
+            try:
+                values: list[Any] = []
+                for need in needs:
+                    attribute, lack = need if isinstance(need, tuple) else (need, LACKS.get(need))
+                    value = need(case) if callable(need) else getattr(case, attribute)
+                    if value is None or value == set() or isinstance(value, str):
+                        return value or lack
+                    values.append(value)
+                seen = function(case, *values)
+                if not isinstance(seen, Seen):
+                    return seen
+                level = seen.severity or severity
+                level = level or grade(seen.numbers["proporcion"], grave, aviso, nota)
+                return level and seen.finding(name, seen.at_most or level, case)
+            except Exception as error:  # tropieza con algo raro: se abstiene y dice con qué
+                reason = " ".join(str(error).split())[:120]
+                return f"datos que se puedan leer: tropezó con {type(error).__name__}: {reason}"
+
+        CHECKS[name] = run
+        return function
+
+    return register
+
+
+def once(function: Callable[[Case], Any]) -> Callable[[Case], Any]:
+    """La función de un caso, que se calcula una sola vez por auditoría."""
+
+    @wraps(function)
+    def remembered(case: Case) -> Any:
+        if function not in case.memo:
+            case.memo[function] = function(case)
+        return case.memo[function]
+
+    return remembered
+
+
+def share(name: str, part: Sequence, whole: Sequence) -> dict:
+    """Cuántas filas hay, cuántas son las que se llaman `name`, y qué proporción son.
+
+    >>> share("vacias", [7], [5, 6, 7, 8])
+    {'filas': 4, 'vacias': 1, 'proporcion': 0.25}
+    """
+    return {"filas": len(whole), name: len(part), "proporcion": len(part) / len(whole)}
+
+
+def grade(share: float, grave: float, aviso: float, nota: float | None = None) -> str | None:
+    """La gravedad que toca a una proporción, o `None` si no llega a ninguna.
+
+    >>> grade(0.2, grave=0.2, aviso=0.01)
+    'grave'
+    """
+    if share >= grave:
+        return "grave"
+    if share >= aviso:
+        return "aviso"
+    return "nota" if nota is not None and share > nota else None
+
+
+class _Spanish(string.Formatter):
+    """Da formato con otras tres maneras, que explica `comprobaciones.toml`."""
+
+    def format_field(self, value: Any, spec: str) -> str:
+        if spec == "filas":
+            more = f" y {len(value) - LISTED} más" if len(value) > LISTED else ""
+            return ", ".join(map(str, value[:LISTED])) + more
+        if spec.startswith("es"):
+            values = value if isinstance(value, list) else [value]
+            return ", ".join(f"{v:{spec[2:] or '.3g'}}".replace(".", ",") for v in values)
+        text = super().format_field(value, ".1%" if spec == "%" else spec)
+        return text.replace(".", ",") if spec == "%" else text
