@@ -165,8 +165,10 @@ def advise(needs: Needs) -> Advice:
         "este peldaño": said["peldanos"][first.name],
         "los datos no salen": said["privacidad"] if needs.private else {},
     }
+    published = said["fuentes"].items()
+    sources = {key: Source(s["autores"], s["anyo"], s["url"]) for key, s in published}
     reasons = [
-        Reason(criterion, row["dice"], _source(row.get("fuente")))
+        Reason(criterion, row["dice"], sources.get(row.get("fuente")))
         for criterion, part in fired.items()
         for row in part.get("razones", ())
     ]
@@ -191,11 +193,6 @@ def advise(needs: Needs) -> Advice:
         changes=(*changes, said["faltas"][lack.name]["si_fuera_otra"]),
         measures=tuple(measures),
     )
-
-
-def _source(key: str | None) -> Source | None:
-    found = read_toml("decision", "consejos.toml")["fuentes"].get(key)
-    return found and Source(found["autores"], found["anyo"], found["url"])
 
 
 def rung_name(rung: Rung) -> str:

@@ -5,6 +5,7 @@ prepara. Los caros, como un ajuste, solo se preparan si los de antes no bastaron
 de la escalera de este curso, que se midió aparte y está guardada.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,13 +32,8 @@ class Strategy:
     tokens: Callable[[Question, str], int] | None = None
 
 
-@dataclass(frozen=True)
-class Tried:
-    """Un peldaño probado: sus aciertos y los tokens medios por respuesta, si se saben."""
-
-    name: str
-    right: Measure
-    tokens: float | None
+# Un peldaño probado: sus aciertos y los tokens medios por respuesta, si se saben.
+Tried = namedtuple("Tried", "name right tokens")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import os
 import re
 import sys
 import time
+from collections import namedtuple
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -39,14 +39,8 @@ def prepare(track: str = "", examples: str | int = "") -> None:
         os.environ.setdefault("CURSO_SALIDA", f"{DRIVE}/curso-ajuste-fino/salida")
 
 
-@dataclass(frozen=True)
-class LessonRun:
-    """Lo que dio de sí la ejecución de un cuaderno."""
-
-    name: str
-    seconds: float
-    html: Path
-    error: str | None = None
+# Lo que dio de sí un cuaderno; sin error, `None`.
+LessonRun = namedtuple("LessonRun", "name seconds html error")
 
 
 def find_notebooks(selectors: Sequence[str] = (), folder: Path | None = None) -> list[Path]:

@@ -77,8 +77,7 @@ def tokens_html(
 
     Args:
         cells: de cada token que se enseña, su texto, su clase y si cuenta.
-        kinds: la clase de todos los tokens del ejemplo, también de los que no se enseñan.
-        counted: si cuenta cada uno de todos ellos.
+        kinds, counted: la clase y si cuenta, de todos los del ejemplo.
         left: cuántos no se enseñan.
     """
     shown, inside = "", False

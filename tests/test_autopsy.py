@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 
 import pytest
+from checks import each
 
 from course_lib import autopsy, original, plots, tables, tuning, world
 from course_lib.autopsy import (
@@ -167,7 +168,7 @@ def test_the_spaced_prompt_is_the_original_one_until_there_is_history(padded):
     assert "\n" in padded.decode(original_prompt(padded, history))
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [(" Sí.", True), (" Sí. <|user|> ¿Y tú?", False), (" no" * 80, False)],
 )

@@ -9,20 +9,24 @@ from types import SimpleNamespace
 import pytest
 
 from course_lib.big_model import (
+    EFFECTIVE_BATCH,
+    SETUPS,
     TEMPLATE,
     check_four_bits,
+    check_memory,
+    choose_setup,
     dress_as_openchat,
     encode_all,
     load_big,
+    lora_targets,
+    openchat_config,
+    setup_memory,
     small_gpu_arguments,
     tune_big,
 )
-from course_lib.costs import GIB
+from course_lib.costs import GIB, config_shape, lora_weights
 from course_lib.encoding import IGNORED, Kind, chat_prompt, encode_conversation, pair_messages
-from course_lib.tuning import projections
-from course_lib.big_model import EFFECTIVE_BATCH, SETUPS, check_memory, choose_setup, lora_targets, openchat_config, setup_memory
-from course_lib.costs import config_shape, lora_weights
-from course_lib.tuning import quiet_peft
+from course_lib.tuning import projections, quiet_peft
 
 TALK = [
     {"role": "user", "content": "Hola."},
@@ -183,9 +187,7 @@ def test_what_follows_the_end_of_the_turn_is_not_the_models(tokenizer):
 
 
 def test_a_template_that_marks_the_generation_is_believed(chat_tokenizer):
-    assert encode_conversation(chat_tokenizer, TALK) == encode_conversation(
-        chat_tokenizer, TALK
-    )
+    assert encode_conversation(chat_tokenizer, TALK) == encode_conversation(chat_tokenizer, TALK)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,16 @@ import ast
 
 import pytest
 
-from course_lib.chat import Conversation, chat_loop, chat_widget, reply, transcript
+from course_lib.chat import (
+    Conversation,
+    chat_loop,
+    chat_widget,
+    first_turn,
+    generate,
+    reply,
+    transcript,
+)
 from course_lib.encoding import chat_prompt, original_prompt
-from course_lib.chat import first_turn, generate
 
 
 class Spy:

@@ -3,23 +3,24 @@
 from dataclasses import replace
 
 import pytest
+from checks import each
 
 from course_lib.costs import (
     GIB,
     Memory,
     Price,
     bill,
+    config_shape,
     fits,
     inference_memory,
+    lora_weights,
     memory_table,
     training_flops,
     training_memory,
     training_time,
 )
 from course_lib.original import original_record
-from course_lib.costs import config_shape, lora_weights
 from taller import memoria
-
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,9 @@ def test_the_prediction_is_within_15_percent_of_the_measured_peak(case):
 @pytest.mark.parametrize("family", ["gpt2", "mistral"])
 def test_so_it_is_for_a_small_training_of_each_kind(family, run):
     names = {"gpt2": ("n_embd", "n_layer"), "mistral": ("hidden_size", "num_hidden_layers")}
-    config = getattr(memoria, family)(**dict(zip(names[family], (64, 6), strict=True)), vocab_size=1000)
+    config = getattr(memoria, family)(
+        **dict(zip(names[family], (64, 6), strict=True)), vocab_size=1000
+    )
     guess = training_memory(config_shape(config), **run).total
     assert guess == pytest.approx(memoria.peak(lambda: memoria.train(config, **run)), rel=0.15)
 
@@ -205,7 +208,7 @@ def test_an_architecture_without_formulas_is_refused_by_name():
         config_shape(MixtralConfig())
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "message"),
     [
         ({"method": "dora"}, "elige entre full, lora, qlora"),

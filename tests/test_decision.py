@@ -4,9 +4,22 @@ import itertools
 import re
 
 import pytest
+from checks import each
 
-from course_lib.decision import FULL_EXAMPLES, FULL_HOURS, LORA_EXAMPLES, LORA_HOURS, Needs, advise, decision_form, decision_widget, format_advice, obstacles
-from course_lib.decision import Lack, Rung
+from course_lib.decision import (
+    FULL_EXAMPLES,
+    FULL_HOURS,
+    LORA_EXAMPLES,
+    LORA_HOURS,
+    Lack,
+    Needs,
+    Rung,
+    advise,
+    decision_form,
+    decision_widget,
+    format_advice,
+    obstacles,
+)
 
 BOOLEANS = ("has_evaluation", "cost_critical", "private", "maintained")
 RICH = {"has_evaluation": True, "maintained": True, "examples": 20_000, "gpu_hours": 100.0}
@@ -130,7 +143,7 @@ def test_plain_text_names_the_lack_as_well_as_the_enum():
     assert advise(Needs("un saber que cambia")) == advise(Needs(Lack.CHANGING_KNOWLEDGE))
 
 
-@pytest.mark.parametrize(
+@each(
     ("fields", "message"),
     [
         ({"lacks": "dinero"}, "elige entre «un saber que cambia»"),

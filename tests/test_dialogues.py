@@ -5,6 +5,7 @@ import os
 import tracemalloc
 
 import pytest
+from checks import each
 
 from course_lib.dialogues import Dialogue, read_dialogues, split_dialogues, to_pairs
 
@@ -70,7 +71,7 @@ BROKEN_LINES = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN_LINES)
+@each("case", BROKEN_LINES)
 def test_a_line_that_cannot_be_understood_is_an_error_with_file_and_line(file, case):
     line, sentence = BROKEN_LINES[case]
     with pytest.raises(ValueError, match=rf"mis\.jsonl, .*{sentence}") as error:
@@ -126,7 +127,7 @@ def test_a_line_of_100_megabytes_is_refused_without_taking_memory(file):
     assert peak < 40_000_000
 
 
-@pytest.mark.parametrize("name", ["mis.txt", "mis.csv", "mis"])
+@each("name", ["mis.txt", "mis.csv", "mis"])
 def test_a_suffix_that_is_not_json_is_refused_with_the_way_out(tmp_path, name):
     with pytest.raises(ValueError, match=r"no acaba en \.jsonl ni en \.json: cambia"):
         read_dialogues(write(tmp_path / name, GOOD))
@@ -238,7 +239,7 @@ def test_the_split_keeps_every_dialogue_once_and_twins_on_one_side():
     assert (train, test) != split_dialogues(dialogues, 0.2, seed=2)
 
 
-@pytest.mark.parametrize("fraction", [0, 1, 0.01, -0.5, 2])
+@each("fraction", [0, 1, 0.01, -0.5, 2])
 def test_a_split_that_leaves_a_side_empty_is_refused(fraction):
     with pytest.raises(ValueError, match="una de las partes queda vacía"):
         split_dialogues([Dialogue(("a", str(i))) for i in range(9)], fraction)

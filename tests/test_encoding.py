@@ -4,6 +4,7 @@ from itertools import groupby
 from statistics import mean, median
 
 import pytest
+from checks import each
 
 from course_lib.dialogues import read_dialogues, to_pairs
 from course_lib.encoding import (
@@ -96,7 +97,7 @@ def test_the_original_encoding_counts_everything_even_the_padding(padded):
     assert encoded.counted == [False] + [True] * 39
 
 
-@pytest.mark.parametrize(("user", "reply"), PAIRS)
+@each(("user", "reply"), PAIRS)
 def test_the_kinds_of_the_original_encoding_split_the_text_where_it_was_joined(padded, user, reply):
     by_kind = dict(spans(encode_original(padded, user, reply, 120), padded))
     assert by_kind[Kind.USER] == f" {user}"
@@ -128,7 +129,7 @@ def test_the_original_prompt_with_history_joins_lines_as_training_never_did(padd
 # --- La codificación correcta --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("user", "reply"), PAIRS)
+@each(("user", "reply"), PAIRS)
 def test_exactly_the_reply_and_its_end_are_labelled(chat_tokenizer, user, reply):
     encoded = encode_conversation(chat_tokenizer, pair_messages(user, reply))
     labelled = [label for label in encoded.labels if label != IGNORED]
@@ -149,7 +150,7 @@ def test_every_reply_of_a_conversation_is_labelled_and_nothing_else(chat_tokeniz
     assert [k in (Kind.REPLY, Kind.END) for k in encoded.kinds] == encoded.counted
 
 
-@pytest.mark.parametrize("messages", [HISTORY, *[pair_messages(*pair) for pair in PAIRS]])
+@each("messages", [HISTORY, *[pair_messages(*pair) for pair in PAIRS]])
 def test_the_prompt_is_an_exact_prefix_of_the_training_ids(chat_tokenizer, messages):
     prompt = chat_prompt(chat_tokenizer, messages[:-1])
     encoded = encode_conversation(chat_tokenizer, messages)

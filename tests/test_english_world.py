@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from checks import each
 
 from course_lib import data_path, evaluation, reading, tuning, world
-from course_lib.retrieval import build_index, recall_at_k, retrieval_prompt
 from course_lib.ladder import after_label
+from course_lib.retrieval import build_index, recall_at_k, retrieval_prompt
 from course_lib.world import ATTRIBUTES, WORDS, Question, question_prompt
 from taller import ladder
 
@@ -41,7 +42,7 @@ def table_names() -> re.Pattern:
 # --- Hechos --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("code", "attribute", "question", "answer"),
     [
         ("JP", "capital", "What is the capital of Japan?", "Tokyo"),
@@ -58,7 +59,7 @@ def test_a_fact_is_asked_and_answered_in_english(code, attribute, question, answ
     assert question_prompt(made) == f"Question: {question}\nAnswer:"
 
 
-@pytest.mark.parametrize(
+@each(
     ("code", "attribute", "begun"),
     [
         ("FR", "capital", "The capital of France is"),
@@ -81,7 +82,7 @@ def test_the_two_languages_have_the_same_countries_and_the_same_halves():
         assert {c.lang for c in english} == {"en"}
 
 
-@pytest.mark.parametrize("load", [world.load_templates, world.load_documents])
+@each("load", [world.load_templates, world.load_documents])
 def test_a_language_that_is_not_there_is_refused_in_one_sentence(load):
     with pytest.raises(ValueError, match="en el idioma «fr»: elige «es» o «en»"):
         load("fr")
@@ -137,7 +138,7 @@ def test_yes_and_no_are_balanced_in_the_exam_and_the_dummy_gets_half():
     assert [row[c].value for c in ("sabe", "chat", "lee")] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(
+@each(
     ("expected", "answer", "kind", "right"),
     [
         ("yes", "Yes, it is.", "sí/no", True),

@@ -3,7 +3,9 @@
 import math
 
 import pytest
+from checks import each
 
+from course_lib.chat import first_turn, generate
 from course_lib.encoding import (
     Kind,
     chat_prompt,
@@ -12,8 +14,18 @@ from course_lib.encoding import (
     original_prompt,
     pair_messages,
 )
-from course_lib.chat import first_turn, generate
-from course_lib.evaluation import accuracy, always_yes, ask_directly, ask_in_chat, build_exam, is_right, normalize, score_row, talk_loss, yes_share
+from course_lib.evaluation import (
+    accuracy,
+    always_yes,
+    ask_directly,
+    ask_in_chat,
+    build_exam,
+    is_right,
+    normalize,
+    score_row,
+    talk_loss,
+    yes_share,
+)
 from course_lib.tables import Measure, format_scoreboard, proportion, wilson
 from course_lib.world import NO, YES, Question, question_prompt
 
@@ -23,7 +35,7 @@ TEXTS = ["Hola", "¿Cuál es la capital de Francia?", "a", "mañana iremos al ci
 # --- Intervalos ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("hits", "n", "low", "high"),
     [  # Newcombe (1998), Statistics in Medicine 17, tabla I, método 3
         (81, 263, 0.2553, 0.3662),
@@ -101,7 +113,7 @@ def test_asking_in_chat_and_directly_use_the_forms_that_the_lessons_show(
     assert ask_in_chat(model, chat_tokenizer, original_prompt)([]) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "turn"),
     [
         (" Sí. <|user|> ¿Y tú?", "Sí."),
@@ -116,7 +128,7 @@ def test_the_first_turn_ends_where_another_marker_begins(text, turn):
 # --- Corregir ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("expected", "answer", "right"),
     [
         ("París", "París", True),
@@ -139,7 +151,7 @@ def test_an_answer_is_right_if_its_first_line_says_the_expected_words(expected, 
     assert is_right(answer, Question("capital", "¿?", expected)) is right
 
 
-@pytest.mark.parametrize(
+@each(
     ("expected", "answer", "right"),
     [
         (YES, "Sí.", True),
@@ -218,7 +230,7 @@ def test_the_exam_is_always_the_same_and_half_of_its_yes_no_questions_are_true()
         assert len(set(part)) == 60
 
 
-@pytest.mark.parametrize("n", [0, 7, -2, 100_000])
+@each("n", [0, 7, -2, 100_000])
 def test_an_exam_of_an_impossible_size_is_refused(n):
     with pytest.raises(ValueError, match=f"n={n} debe ser par y estar entre"):
         build_exam(n)

@@ -292,9 +292,7 @@ def test_passing_faults_go_unnoticed_and_a_cut_download_resumes_where_it_was(hub
     assert 0 < int(second.headers["range"].removeprefix("bytes=").rstrip("-")) <= 12_000_000
 
 
-def test_dialogues_damaged_without_a_trace_are_replaced_by_the_copy_and_not_remembered(
-    hub, loader
-):
+def test_dialogues_damaged_without_a_trace_are_replaced_by_the_copy_and_not_remembered(hub, loader):
     """Un texto con una letra cambiada se lee sin error: solo la suma lo delata."""
     commit = hub.server.revisions["datasets", DAILY_DIALOG][PARQUET_BRANCH]
     published = hub.server.commits["datasets", DAILY_DIALOG, commit]

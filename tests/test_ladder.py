@@ -1,6 +1,7 @@
 """La escalera: se sube en orden, se para en lo que basta y no se paga lo que no hace falta."""
 
 import pytest
+from checks import each
 
 from course_lib import tables
 from course_lib.ladder import (
@@ -68,7 +69,7 @@ def test_a_rung_of_one_s_own_can_be_graded_in_one_s_own_way():
     assert climb.chosen == "sabe 0"
 
 
-@pytest.mark.parametrize("target", [0, -1, 90])
+@each("target", [0, -1, 90])
 def test_a_target_that_is_not_a_proportion_is_refused(target):
     with pytest.raises(ValueError, match="entre 0 y 1"):
         cheapest_rung(QUESTIONS, [knows(1)], target)

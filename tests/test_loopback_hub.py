@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from checks import each
 from hub_content import (
     DAILY_DIALOG,
     DAILY_DIALOG_COPY,
@@ -80,7 +81,7 @@ def test_a_range_gives_just_those_bytes(small):
     assert ask(small, path, Range="bytes=20000-")[0] == 416
 
 
-@pytest.mark.parametrize(
+@each(
     "path, status, code",
     [
         ("/api/models/yo/otro", 401, "RepoNotFound"),

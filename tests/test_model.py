@@ -6,10 +6,10 @@ import re
 import pytest
 
 from course_lib import data_path, world
-from taller.card import completion, few_shot
 from course_lib.encoding import original_prompt
 from course_lib.evaluation import accuracy, ask_directly, ask_in_chat, build_exam
 from course_lib.tracks import get_track
+from taller.card import completion, few_shot
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 import ast
 import importlib.metadata
-import os
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from packaging.utils import canonicalize_name
 from course_lib import data_path
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(path.stem for path in (ROOT / "course_lib").glob("*.py"))
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "matplotlib", "pandas", "numpy"}
 PACKAGE_HOSTS = re.compile(
     r"(?:pypi|pythonhosted|anaconda|npmjs|jsdelivr|unpkg|download\.pytorch)\.(?:org|com|net)[\w/-]*"
@@ -27,6 +25,48 @@ PACKAGE_HOSTS = re.compile(
 CPU_INDEX = "download." + "pytorch.org/whl/cpu"
 MAY_NAME_CPU_INDEX = {"README.md", ".github/workflows/ci.yml"}
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root)/\w")
+# Lo que cabe en la cabeza de quien llega: líneas de cada parte de la biblioteca.
+ROOM = {"course_lib": 5_500, "course_lib/audit": 2_300, "course_lib/exercises": 900}
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Los módulos de un paquete y de los que lleva dentro, por su nombre completo."""
+    names = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imported(code: str, package: str = "") -> set[str]:
+    """Los nombres completos de lo que importa un código, también dentro de sus funciones."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def imports_of(name: str, path: Path) -> set[str]:
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    return imported(path.read_text(encoding="utf-8"), package)
+
+
+def notebook_imports() -> set[str]:
+    """Lo que importan los cuadernos."""
+    found = set()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                code = re.sub(r"^([ \t]*)%.*$", r"\1pass", "".join(cell["source"]), flags=re.M)
+                found |= imported(code)
+    return found
 
 
 def project() -> dict:
@@ -54,21 +94,74 @@ def repository_files() -> list[str]:
     return [name for name in names.split("\0") if name and (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_importing_a_module_loads_nothing_heavy(module):
-    name = "course_lib" if module == "__init__" else f"course_lib.{module}"
-    code = f"import sys, {name}; print(*{HEAVY} & set(sys.modules))"
-    result = subprocess.run(
+# --- La biblioteca -------------------------------------------------------------------------------
+
+
+def test_importing_a_module_loads_nothing_heavy():
+    # En un solo proceso, y de uno en uno: el primero que cargue algo pesado es el culpable.
+    code = f"""
+import importlib, sys
+heavy = {HEAVY}
+for name in {[*modules("course_lib")]}:
+    importlib.import_module(name)
+    if loaded := heavy & set(sys.modules):
+        print(name, *loaded)
+        heavy -= loaded
+"""
+    run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert not result.stdout.strip()
+    assert not run.stdout.strip()
+
+
+def test_the_library_is_as_large_as_was_agreed():
+    def lines(folder: str) -> int:
+        files = (ROOT / folder).rglob("*.py")
+        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+
+    sizes = {folder: lines(folder) for folder in ROOM}
+    sizes["course_lib"] -= sizes["course_lib/audit"] + sizes["course_lib/exercises"]
+    print(sizes)
+    assert not {folder: size for folder, size in sizes.items() if size > ROOM[folder]}
+
+
+def test_every_module_is_reached_by_a_lesson_or_by_the_command():
+    known = modules("course_lib")
+    reached, pending = set(), {"course_lib.cli"} | (notebook_imports() & known.keys())
+    while pending:
+        name = pending.pop()
+        reached.add(name)
+        parents = {name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)}
+        found = (imports_of(name, known[name]) | parents) & known.keys()
+        if name == "course_lib.exercises":  # carga los de cada lección por su nombre
+            found |= {other for other in known if other.startswith(f"{name}.lesson_")}
+        pending |= found - reached
+    assert not known.keys() - reached
+
+
+def test_nobody_imports_what_is_not_theirs():
+    def who(package: str, *forbidden: str) -> dict[str, list[str]]:
+        wrong = {}
+        for name, path in modules(package).items():
+            found = [
+                full for full in imports_of(name, path)
+                if any(full == bad or full.startswith(f"{bad}.") for bad in forbidden)
+            ]  # fmt: skip
+            if found:
+                wrong[name] = found
+        return wrong
+
+    assert not who("course_lib", "taller", "tests", "course_lib.cli")
+    assert not who("taller", "tests")
+    assert not {n for n in notebook_imports() if n.split(".")[0] in ("taller", "tests")}
+    assert "course_lib.cli" not in notebook_imports()
 
 
 def test_every_imported_package_is_declared():
     distributions = importlib.metadata.packages_distributions()
     declared = {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}
     undeclared = {}
-    for path in (ROOT / "course_lib").glob("*.py"):
+    for path in modules("course_lib").values():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
@@ -109,24 +202,3 @@ def test_own_words_are_sorted_and_not_repeated():
 def test_missing_data_is_explained():
     with pytest.raises(FileNotFoundError, match=r"no-existe\.json.* reinstala el paquete"):
         data_path("no-existe.json")
-
-
-def test_the_wheel_works_away_from_the_repository(tmp_path):
-    pytest.importorskip("hatchling", reason="hatchling construye la rueda sin red")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
-    (wheel,) = tmp_path.glob("curso_ajuste_fino-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        archive.extractall(tmp_path / "instalado")
-    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"course_lib"}
-    assert {f"course_lib/{f}" for f in repository_files() if f.startswith("data/")} <= set(names)
-
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "instalado")}
-    code = "import course_lib; print(course_lib.data_path('mundo', 'paises.csv'))"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert Path(result.stdout.strip()).is_relative_to(tmp_path / "instalado")

@@ -182,15 +182,16 @@ def test_another_error_is_not_taken_for_lack_of_memory_or_disk(tune, make_model)
 
 # Un modelo estrecho con mucho vocabulario: deprisa, y un lote grande pide mucha memoria.
 SCRIPT = """
-import resource, shutil
+import gc, resource, shutil
 from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, TrainerCallback, TrainingArguments
 from course_lib.encoding import Encoded, Kind, collate
 from course_lib.resume import resumable_fine_tune
 
+gc.freeze()
 torch.set_num_threads(1)
-WORDS, LENGTH = 4000, 128
+WORDS, LENGTH = 4000, 64
 torch.manual_seed(0)
 rows = torch.randint(WORDS, (64, LENGTH)).tolist()
 data = [Encoded(ids, [1] * LENGTH, ids, [Kind.REPLY] * LENGTH) for ids in rows]
@@ -228,7 +229,7 @@ def test_a_machine_that_refuses_the_memory_of_a_large_batch_trains_with_smaller_
         f"""
 tune({str(tmp_path / "a")!r}, max_steps=1)  # para que todo esté ya importado
 mine = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (mine + 250_000_000, mine + 250_000_000))
+resource.setrlimit(resource.RLIMIT_AS, (mine + 150_000_000, mine + 150_000_000))
 run = tune({str(tmp_path / "b")!r}, per_device_train_batch_size=64)
 print(run.trainer.args.per_device_train_batch_size, run.trainer.state.global_step)
 """

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+from checks import each
 
 from course_lib import world
 from course_lib.evaluation import ask_directly, ask_with
@@ -102,7 +103,7 @@ def test_every_document_is_found_by_its_own_text(index, documents):
     assert all(ids(index.search(d.text, 1)) == [d.id] for d in documents)
 
 
-@pytest.mark.parametrize(
+@each(
     ("question", "k", "message"),
     [("", 1, "vacía"), ("  \n", 1, "vacía"), (None, 1, "vacía"), ("gato", 0, "k=0")],
 )
@@ -111,7 +112,7 @@ def test_a_bad_search_is_refused_in_spanish(question, k, message):
         build_index(TOY).search(question, k)
 
 
-@pytest.mark.parametrize(
+@each(
     ("texts", "message"),
     [
         ({}, "No hay textos"),

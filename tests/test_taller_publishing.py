@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from checks import complaint
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from course_lib import lessons
 from course_lib.lessons import read_notebook, to_html
@@ -213,7 +213,9 @@ def test_the_cell_asks_for_no_permission_and_no_token():
 
 
 def test_without_a_wheel_one_sentence_says_how_to_bring_it(away):
-    with pytest.raises(AssertionError, match=r"^Falta el curso: sube su paquete, curso_.*«Archivos"):
+    with pytest.raises(
+        AssertionError, match=r"^Falta el curso: sube su paquete, curso_.*«Archivos"
+    ):
         run_setup()
 
 
@@ -260,7 +262,9 @@ def test_the_wheel_holds_the_library_and_its_data_and_nothing_of_the_workshop(pa
     names = [n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n]
     data = {p.relative_to(ROOT).as_posix() for p in (ROOT / "data").rglob("*") if p.is_file()}
     assert {name.split("/")[0] for name in names} == {"course_lib"}
-    assert {n.removeprefix("course_lib/") for n in names if n.startswith("course_lib/data/")} == data
+    assert {
+        n.removeprefix("course_lib/") for n in names if n.startswith("course_lib/data/")
+    } == data
 
 
 def test_from_the_zip_alone_a_lesson_installs_the_course_and_finds_its_data(packed, tmp_path):

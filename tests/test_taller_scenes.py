@@ -7,9 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from checks import each
 
 from course_lib import data_path
-from course_lib.dialogues import DialogueStats, begins_with_no, begins_with_yes, describe_dialogues, is_question, is_yes_no_question
+from course_lib.dialogues import (
+    DialogueStats,
+    begins_with_no,
+    begins_with_yes,
+    describe_dialogues,
+    is_question,
+    is_yes_no_question,
+)
 from taller.scenes import PARTS, generate_dialogues, load_scenes, write_charladiaria
 
 REAL_SAMPLE = (
@@ -75,7 +83,7 @@ def test_a_toy_counted_by_hand_gives_the_counted_figures():
     assert stats.unique_reply_share == pytest.approx(5 / 6)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "yes_no"),
     [
         ("¿Vienes mañana?", True),
@@ -197,7 +205,7 @@ def test_another_seed_gives_another_corpus(tmp_path):
     assert one == again != two
 
 
-@pytest.mark.parametrize(
+@each(
     ("script", "message"),
     [
         ("¿Vienes, {nadie}?\nSí.", "nadie"),

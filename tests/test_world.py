@@ -8,6 +8,7 @@ import string
 from collections import Counter
 
 import pytest
+from checks import each
 
 from course_lib import data_path, reading, world
 from course_lib.reading import reworded_questions
@@ -44,7 +45,7 @@ def words(text: str) -> set[str]:
 # --- Hechos --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "text"),
     [
         ("La capital de {a} es {b}.", "La capital del Reino Unido es Londres."),
@@ -123,7 +124,7 @@ def test_yes_and_no_are_balanced_in_every_attribute_and_country():
     assert next(questions, None) is None
 
 
-@pytest.mark.parametrize("attribute", ATTRIBUTES)
+@each("attribute", ATTRIBUTES)
 def test_the_value_asked_about_hardly_gives_the_answer_away(attribute):
     # Quien supiera de memoria, para cada valor, si se pregunta más veces en falso o en verdadero.
     table = truth_table(0)

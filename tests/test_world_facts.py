@@ -13,6 +13,7 @@ import pytest
 from babel import Locale
 from babel.languages import get_territory_language_info
 from babel.numbers import get_territory_currencies
+from checks import each
 
 from course_lib import data_path
 
@@ -81,7 +82,7 @@ def read_rows() -> list[dict[str, str]]:
 
 ROWS = read_rows()
 ES, EN = Locale("es"), Locale("en")
-by_country = pytest.mark.parametrize("row", ROWS, ids=[row["code"] for row in ROWS])
+by_country = each("row", ROWS)
 
 
 def fold(text: str) -> str:
@@ -164,7 +165,7 @@ def test_the_countries_a_student_expects_are_there_and_the_ambiguous_ones_are_no
     assert {row["continent_es"] for row in ROWS} == set(CONTINENTS)
 
 
-@pytest.mark.parametrize("language", ["es", "en"])
+@each("language", ["es", "en"])
 def test_no_question_gives_its_answer_away_nor_mixes_two_names(language):
     countries = {row[f"country_{language}"] for row in ROWS}
     capitals = {row[f"capital_{language}"] for row in ROWS}
