@@ -25,8 +25,9 @@ curso: $(READY) ## prepara el entorno y ejecuta las lecciones; los resultados qu
 	@$(PY) -m course_lib.cli ejecutar
 
 test: $(READY) ## prepara el entorno y pasa las pruebas, también las de cada cuaderno
-	@$(PY) -m pytest --doctest-modules --nbval --nbval-current-env --nbval-cell-timeout=600 \
-		--nbval-sanitize-with=tests/nbval_sanitize.cfg tests course_lib $(wildcard notebooks)
+	@$(PY) -m pytest -n 2 --no-loadscope-reorder --doctest-modules --nbval --nbval-current-env \
+		--nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg \
+		$(wildcard notebooks) tests course_lib
 
 lab: $(READY) ## abre las lecciones en JupyterLab
 	@$(PY) -m jupyter labextension disable --level=sys_prefix \

@@ -1,4 +1,4 @@
-"""Condiciones de toda prueba, también de los cuadernos: sin red, sin barras y de cero."""
+"""Condiciones de toda prueba, también de los cuadernos: sin red, sin barras, de cero y un hilo."""
 
 import atexit
 import os
@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from course_lib.lessons import NO_BARS, OFFLINE
 
 _GUARD = Path(__file__).parent / "tests" / "no_network"
@@ -14,6 +16,9 @@ _GUARD = Path(__file__).parent / "tests" / "no_network"
 # El núcleo (kernel) de cada cuaderno es otro proceso: hereda estas variables, y Python carga en él
 # la guardia de red porque importa `sitecustomize` al arrancar. En este proceso se carga a mano.
 os.environ.update(dict.fromkeys((*OFFLINE, *NO_BARS), "1"))
+# Con modelos pequeños, dos procesos de un hilo rinden más que uno de dos; y los números de una
+# lección no dependen así de cuántos núcleos haya.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Lo que dejen los cuadernos, en una carpeta nueva: un modelo de otro día no debe aprobar el examen.
 os.environ["CURSO_SALIDA"] = tempfile.mkdtemp(prefix="curso-")
 atexit.register(shutil.rmtree, os.environ["CURSO_SALIDA"], ignore_errors=True)
@@ -21,3 +26,19 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(_GUARD), os.environ.get("PYTHONPATH")) if part
 )
 runpy.run_path(str(_GUARD / "sitecustomize.py"))
+
+# La 04 ajusta y guarda el modelo que miran las dos siguientes: las tres, seguidas y en un proceso.
+_ONE_AFTER_ANOTHER = ("04_entrenar", "05_demo_del_fracaso", "06_autopsia")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Con `-n`, cada archivo va entero a un proceso, y las lecciones que se siguen, al mismo."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "04 a 06" if Path(file).stem in _ONE_AFTER_ANOTHER else file
+
+    return ByFile(config, log)

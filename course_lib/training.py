@@ -54,6 +54,9 @@ def fine_tune(
         processing_class: el tokenizador, para que se guarde junto al modelo.
         callbacks: los de `Trainer`, como `EarlyStoppingCallback`.
         resume_from_checkpoint: la carpeta de un punto guardado por `Trainer`, para seguir desde él.
+
+    Raises:
+        ValueError: si no hay ejemplos o a sus filas les falta alguna de las cuatro listas.
     """
     import torch
     from transformers import PrinterCallback, ProgressCallback

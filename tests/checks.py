@@ -7,7 +7,7 @@ import pytest
 
 
 def complaint(function: Callable, *args, **kwargs) -> str:
-    """La frase del `ValueError` o del `OSError` con que se queja `function`; vacía si no se queja."""
+    """La frase del `ValueError` u `OSError` con que se queja `function`; vacía si no hay queja."""
     try:
         function(*args, **kwargs)
     except (ValueError, OSError) as error:
@@ -16,7 +16,7 @@ def complaint(function: Callable, *args, **kwargs) -> str:
 
 
 def each(names: str | tuple[str, ...], cases: Iterable) -> Callable:
-    """Como `pytest.mark.parametrize`, pero en una sola prueba, que dice juntos los casos que fallan.
+    """Como `pytest.mark.parametrize`, pero en una prueba, que dice juntos los casos que fallan.
 
     Es para rejillas de casos iguales y rápidos. Los casos comparten los accesorios (*fixtures*).
     """

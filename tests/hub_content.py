@@ -1,7 +1,7 @@
 """Lo que publica el Hub de las pruebas: los repositorios de la ruta `gpt2`, hechos aquí mismo.
 
 Las configuraciones, los nombres de los archivos y los de los pesos son los de verdad, salvo que los
-dos modelos tienen una sola capa y son estrechos, para que todo vaya deprisa; los pesos, al azar; los
+modelos tienen una sola capa y son estrechos, para que todo vaya deprisa; los pesos, al azar; los
 textos, los de la muestra de DailyDialog y el tokenizador de GPT-2 de `shared_data`.
 """
 

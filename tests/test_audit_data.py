@@ -88,6 +88,10 @@ def test_forgetting_needs_intervals_that_do_not_touch():
     before = {"lee": (98, 100), "sabe": (190, 200), "conversa": Measure(2.1, 900, 2.0, 2.2)}
     assert severity(audit(before=before, after={"lee": (62, 100)}), "olvido") == "grave"
     assert "olvido" in audit(before=before, after={"lee": (94, 100)}).passed
+    old = {"lee": Measure(0.90, 200, 0.85, 0.94)}
+    for high, found in ((0.86, None), (0.84, "grave")):  # diez puntos: se tocan por poco, y no
+        new = {"lee": Measure(0.80, 200, 0.74, high)}
+        assert severity(audit(before=old, after=new), "olvido") == found
     after = {"sabe": Measure(0.86, 200, 0.80, 0.90)}
     assert severity(audit(before=before, after=after), "olvido") == "aviso"
 

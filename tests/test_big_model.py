@@ -25,6 +25,7 @@ from course_lib.big_model import (
     tune_big,
 )
 from course_lib.costs import GIB, config_shape, lora_weights
+from course_lib.dialogues import Dialogue
 from course_lib.encoding import IGNORED, Kind, chat_prompt, encode_conversation, pair_messages
 from course_lib.tuning import projections, quiet_peft
 
@@ -324,38 +325,34 @@ def test_the_whole_path_in_miniature(setup, miniature, openchat_tokenizer, tmp_p
 # --- La sección de la lección --------------------------------------------------------------------
 
 
-def optional_cells() -> list[str]:
-    """El código de la sección optativa de la lección 07."""
+def optional_cells() -> tuple[list[str], list[str]]:
+    """Lo que importa la lección 07 antes de su sección optativa, y el código de esta."""
     notebook = Path(__file__).parents[1] / "notebooks" / "07_hacerlo_bien.ipynb"
-    inside, found = False, []
+    inside, imports, found = False, [], []
     for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown" and (title := re.search(r"^## (.*)", source, re.M)):
             inside = "OpenChat" in title.group(1)
-        elif inside and cell["cell_type"] == "code":
+        elif cell["cell_type"] == "code" and inside:
             found.append(source)
-    return found
+        elif cell["cell_type"] == "code" and not found:
+            imports += re.findall(r"^(?:from|import) .*", source, re.M)
+    return imports, found
 
 
 def test_the_cells_of_the_lesson_run_with_any_tokenizer(openchat_tokenizer, tmp_path, capsys):
-    from IPython.display import Markdown
-
-    from course_lib import plots, tuning
-    from course_lib.dialogues import Dialogue
-    from course_lib.training import set_seed
-
-    cells = optional_cells()
+    imports, cells = optional_cells()
     assert len(cells) > 5, "la lección 07 ha perdido la sección de OpenChat"
     openchat_tokenizer.chat_template = None
-    names = {
+    names = {}
+    exec("\n".join(imports), names)
+    names |= {
         "track": SimpleNamespace(
             name="de prueba",
             load_tokenizer=lambda: openchat_tokenizer,
             load_dialogues=lambda part: [Dialogue(("Hola.", "¿Qué tal?", "Muy bien."))] * 12,
         ),
         "output_path": lambda *parts: tmp_path.joinpath(*parts),
-        **{"Markdown": Markdown, "plots": plots, "tuning": tuning},
-        **{"chat_prompt": chat_prompt, "set_seed": set_seed},
     }
     for source in cells:
         exec(source, names)

@@ -60,6 +60,9 @@ def test_the_oldest_is_forgotten_before_the_window_overflows(tokenizer, make_mod
         talk.say(f"frase {i}")
     assert spy.seen[-1][-1] == "frase 5"
     assert 1 < len(spy.seen[-1]) < 11
+    sent = {seen[-1]: seen for seen in spy.seen}  # de cada pregunta, lo último que se probó
+    # Se olvidan intercambios enteros: no queda una respuesta sin su pregunta.
+    assert all(seen[0].startswith("frase ") for seen in sent.values())
     assert len(original_prompt(tokenizer, [{"role": "user", "content": "frase 5"}])) < 145
 
 

@@ -51,6 +51,14 @@ def test_a_prepared_tokenizer_and_a_split_by_dialogue_give_zero(talks, chat_fold
     assert "Auditoría: nada que objetar" in capsys.readouterr().out
 
 
+def test_warnings_alone_give_zero(talks, chat_folder, capsys):
+    text = talks.read_text(encoding="utf-8")
+    talks.write_text(f"{text}\n{text.splitlines()[0]}", encoding="utf-8")  # uno de 21, repetido
+    assert main(["auditar", str(talks), "--modelo", str(chat_folder), "--dialogos"]) == 0
+    out = capsys.readouterr().out
+    assert "[AVISO] duplicados" in out and "[GRAVE]" not in out
+
+
 def test_json_is_for_machines(talks, folder, capsys):
     assert main(["auditar", str(talks), "--modelo", str(folder), "--json"]) == 1
     data = json.loads(capsys.readouterr().out)

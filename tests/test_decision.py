@@ -93,6 +93,12 @@ def test_format_with_many_examples_and_critical_cost_leads_to_lora():
     assert (before.rung, before.then) == (Rung.PROMPT, (Rung.LORA,))
 
 
+def test_critical_cost_skips_the_examples_only_if_lora_is_within_reach():
+    means = {"tried": (Rung.PROMPT,), "cost_critical": True, "examples": 40}
+    advice = advise(Needs(Lack.STYLE_OR_FORMAT, **means))
+    assert (advice.rung, advice.then) == (Rung.FEW_SHOT, (Rung.TUNED_MODEL,))
+
+
 def test_critical_cost_alone_does_not_lead_to_training(grid):
     poor = [a for n, a in grid if n.cost_critical and n.examples < LORA_EXAMPLES]
     assert max(a.rung for a in poor) < Rung.LORA

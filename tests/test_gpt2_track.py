@@ -21,7 +21,7 @@ def executed(hub, tmp_path):
     """Los cuadernos ejecutados por `curso ejecutar`, como los deja a un estudiante; por nombre."""
     folder = tmp_path / FOLDER
     course = [sys.executable, "-m", "course_lib.cli", "ejecutar", "--salida", str(folder)]
-    env = hub.env | {"CURSO_RUTA": "gpt2", "CURSO_EJEMPLOS": "4", "OMP_NUM_THREADS": "2"}
+    env = hub.env | {"CURSO_RUTA": "gpt2", "CURSO_EJEMPLOS": "2"}
     out = run(course, env=env, capture_output=True, text=True, timeout=900)
     assert out.returncode == 0, out.stderr[-2000:]
     return {
@@ -41,7 +41,7 @@ def test_every_lesson_runs_unmodified_against_the_hub_and_in_english(hub, execut
     said = {name.split("_")[0]: written(notebook) for name, notebook in executed.items()}
     for number, text in said.items():
         assert "Ruta «gpt2»: openai-community/gpt2" in text, number
-        assert "Recortada a 4 ejemplos" in text, number
+        assert "Recortada a 2 ejemplos" in text, number
 
     asked = [hub.server.asked(p) for p in ("GET .*gpt2.*safetensors", "GET .*train/0000.parquet")]
     assert all(asked), "el modelo y los diálogos tienen que venir del Hub"

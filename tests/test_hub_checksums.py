@@ -1,4 +1,4 @@
-"""Las sumas del minimodelo: un archivo dañado o que falta no se carga, y se dice cuál y qué hacer."""
+"""Las sumas del minimodelo: un archivo dañado o que falta no se carga, y se dice cuál es."""
 
 import hashlib
 import re

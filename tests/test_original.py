@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from course_lib import original, output_path
+from course_lib.resume import resumable_fine_tune
 from course_lib.tracks import get_track
 
+pytestmark = pytest.mark.usefixtures("light_collections")
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_entrenar.ipynb"
 
 
@@ -73,12 +75,38 @@ def test_about_70_percent_of_the_padded_positions_are_padding():
     assert cut < 0.01
 
 
-def test_cut_in_the_middle_it_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch, capsys):
-    import dataclasses
+def tiny_track():
+    """La ruta por omisión, con tan pocas charlas y tan cortas que se ajusta en un momento."""
+    return dataclasses.replace(
+        get_track("mini"), train_dialogues=4, epochs=2, batch_size=4, max_length=48
+    )
 
+
+def test_a_model_trained_by_halves_beforehand_is_not_taken_for_the_original_one(tmp_path):
     import torch
 
-    track = dataclasses.replace(get_track("mini"), train_dialogues=8, epochs=2)
+    track, folder = tiny_track(), tmp_path / "fracaso"
+    model, tokenizer = track.load_model(), track.load_tokenizer()
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_fc.weight += 0.01  # como si ya hubiera dado unos pasos
+    rows = original.original_examples(track, tokenizer)
+    run = resumable_fine_tune(
+        model,
+        original.original_arguments(track, folder),
+        rows,
+        lambda batch: original.collate(batch, tokenizer.pad_token_id),
+    )
+    original.save_original(track, run, tokenizer, folder)
+    made, *_ = original.original_model(track, folder)
+    clean, *_ = original.original_model(track, tmp_path / "limpia")
+    assert torch.equal(made.lm_head.weight, clean.lm_head.weight)
+    assert not torch.equal(made.lm_head.weight, model.lm_head.weight)
+
+
+def test_cut_in_the_middle_it_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch, capsys):
+    import torch
+
+    track = tiny_track()
     steps = original.total_steps(track)
     straight, *_ = original.original_model(track, tmp_path / "seguido")
     calls, collate = 0, original.collate

@@ -37,7 +37,7 @@ def tune(tokenizer, make_model, tmp_path):
     prepare_for_chat(tokenizer)
     rows = [vars(encode_conversation(tokenizer, pair_messages(*pair))) for pair in PAIRS]
 
-    def run(folder="ajuste", cut=None, model=None, rows=rows, **changes):
+    def run(folder="ajuste", cut=None, model=None, rows=rows, held_out=None, **changes):
         calls, said = 0, []
 
         def batches(chosen):
@@ -50,7 +50,7 @@ def tune(tokenizer, make_model, tmp_path):
         args = arguments(tmp_path / folder, **changes)
         try:
             done = resumable_fine_tune(
-                model or make_model(), args, rows, batches, report=said.append
+                model or make_model(), args, rows, batches, held_out, report=said.append
             )
         except resume.Interrupted as error:
             assert calls == cut
@@ -104,7 +104,7 @@ def test_killed_at_random_and_resumed_the_mini_model_ends_bit_for_bit_the_same()
     assert "muerto al guardar" in done.stdout and "No uso" in done.stdout
 
 
-# --- Interrumpido ----------------------------------------------------------------------------------
+# --- Interrumpido ---------------------------------------------------------------------------------
 
 
 def test_interrupted_the_same_model_goes_back_to_its_weights_and_resumes_to_the_same_end(
@@ -226,6 +226,14 @@ def test_another_trainings_checkpoints_are_not_used_and_go_at_the_first_save(
     assert sentence.startswith("Empiezo de nuevo") and f"(cambian {what})" in sentence
     assert same(clean, done) and losses(clean) == losses(done)
     assert steps(tmp_path / "ajuste") == [2, 4, 6]
+
+
+def test_with_other_held_out_data_it_is_another_training(tune):
+    # Con load_best_model_at_end deciden con qué pesos se acaba.
+    tune(cut=6, held_out=tune.rows[:2])
+    for held_out in (tune.rows[2:], None):
+        _, said = tune(cut=2, held_out=held_out)
+        assert said[0].startswith("Empiezo de nuevo") and "(cambian los datos)" in said[0]
 
 
 def test_another_trainings_checkpoints_survive_until_the_first_save(tune, tmp_path):

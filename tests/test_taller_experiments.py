@@ -1,6 +1,7 @@
 """Los experimentos largos se reanudan, y lo guardado con otra receta no se da por bueno."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +15,26 @@ def double(number: int) -> dict:
     return {"doble": 2 * number}
 
 
-def test_each_result_is_saved_and_not_computed_twice(tmp_path):
+@pytest.fixture
+def no_processes(monkeypatch):
+    """Los trabajos, en hilos de este proceso: arrancar otros es lo que tarda."""
+
+    class Here(ThreadPoolExecutor):
+        def __init__(self, workers, context, initializer):
+            super().__init__(workers)
+
+    monkeypatch.setattr("taller.experiments.ProcessPoolExecutor", Here)
+
+
+def test_a_failed_job_of_another_process_keeps_what_was_done(tmp_path):
+    with pytest.raises(ValueError, match="negativo"):
+        run_jobs(double, {"a": [1], "mal": [-1]}, tmp_path, workers=1, report=lambda line: None)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["resultado"] == {
+        "doble": 2
+    }
+
+
+def test_each_result_is_saved_and_not_computed_twice(tmp_path, no_processes):
     said = []
     jobs = {"a": [1], "b": [2]}
     assert run_jobs(double, jobs, tmp_path, report=said.append) == {
@@ -27,7 +47,7 @@ def test_each_result_is_saved_and_not_computed_twice(tmp_path):
     assert said == ["Ya hechos: 2 de 2."]
 
 
-def test_a_result_of_other_arguments_or_versions_is_computed_again(tmp_path):
+def test_a_result_of_other_arguments_or_versions_is_computed_again(tmp_path, no_processes):
     run_jobs(double, {"a": [1], "b": [2]}, tmp_path, report=lambda line: None)
     saved = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     (tmp_path / "b.json").write_text(json.dumps(saved | {"torch": "0.0"}), encoding="utf-8")
@@ -37,14 +57,6 @@ def test_a_result_of_other_arguments_or_versions_is_computed_again(tmp_path):
         "b": {"doble": 4},
     }
     assert len(said) == 2
-
-
-def test_a_failed_job_keeps_what_was_done(tmp_path):
-    with pytest.raises(ValueError, match="negativo"):
-        run_jobs(double, {"a": [1], "mal": [-1]}, tmp_path, workers=1, report=lambda line: None)
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["resultado"] == {
-        "doble": 2
-    }
 
 
 def test_what_is_stored_says_where_it_comes_from(tmp_path):
