@@ -95,7 +95,8 @@ def _run_lessons(arguments) -> int:
 
 
 def _audit(arguments) -> int:
-    from course_lib.audit.naive import audit_file, load_tokenizer
+    from course_lib.audit.naive import audit_file
+    from course_lib.tracks import load_tokenizer
 
     found = audit_file(
         arguments.datos,

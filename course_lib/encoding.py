@@ -13,6 +13,7 @@ from enum import IntEnum
 from itertools import takewhile
 
 USER, BOT, PAD = "<|user|>", "<|bot|>", "<|pad|>"
+ORIGINAL_USER, ORIGINAL_BOT = "<|user|>", "<|bot|>"  # los de aquella lección: no se tocan
 MARKERS = (USER, BOT)  # los que abren un turno; cada uno es un token cuando se prepara el chat
 IGNORED = -100  # la etiqueta que la pérdida de transformers no cuenta
 
@@ -64,8 +65,9 @@ def plain(text: str, tokenizer) -> str:
     >>> plain("hola<|bot|>", SimpleNamespace(added_tokens_decoder={}))
     'hola< |bot|>'
     """
-    special = {*_special_tokens(tokenizer).values(), *MARKERS}
-    for token in sorted(special, key=lambda token: (-len(token), token)):
+    special = {*_special_tokens(tokenizer).values(), *MARKERS, ORIGINAL_USER, ORIGINAL_BOT}
+    # Primero los de un carácter: al quitarlo podría quedar entero un marcador más largo.
+    for token in sorted(special, key=lambda token: (len(token) > 1, -len(token), token)):
         text = text.replace(token, f"{token[0]} {token[1:]}" if len(token) > 1 else "")
     return text
 
@@ -78,7 +80,8 @@ def original_text(tokenizer, user: str, reply: str = "") -> str:
 
     Sin `reply` es la petición con la que se le pregunta después.
     """
-    return f"{USER} {plain(user, tokenizer)} {BOT} {plain(reply, tokenizer)}".rstrip()
+    said, answered = plain(user, tokenizer), plain(reply, tokenizer)
+    return f"{ORIGINAL_USER} {said} {ORIGINAL_BOT} {answered}".rstrip()
 
 
 def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encoded:
@@ -95,13 +98,13 @@ def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encode
         )
     options = {"truncation": True, "padding": "max_length", "return_offsets_mapping": True}
     out = tokenizer(original_text(tokenizer, user, reply), max_length=max_length, **options)
-    user_end = len(f"{USER} {plain(user, tokenizer)}")
-    reply_start = user_end + len(f" {BOT}")
+    user_end = len(f"{ORIGINAL_USER} {plain(user, tokenizer)}")
+    reply_start = user_end + len(f" {ORIGINAL_BOT}")
 
     def kind(attended: int, last_char: int) -> Kind:
         if not attended:
             return Kind.PADDING
-        if last_char < len(USER) or user_end <= last_char < reply_start:
+        if last_char < len(ORIGINAL_USER) or user_end <= last_char < reply_start:
             return Kind.MARKER
         return Kind.USER if last_char < user_end else Kind.REPLY
 
@@ -120,10 +123,10 @@ def original_prompt(
     Args:
         glue: con qué unir los turnos, si no ha de ser como la original.
     """
-    marker = {"user": USER, "assistant": BOT}
+    marker = {"user": ORIGINAL_USER, "assistant": ORIGINAL_BOT}
     turns = [f"{marker[m['role']]} {plain(m['content'], tokenizer)}" for m in messages]
     glue = glue or (" " if len(messages) == 1 else "\n")
-    return tokenizer.encode(glue.join([*turns, BOT]))
+    return tokenizer.encode(glue.join([*turns, ORIGINAL_BOT]))
 
 
 # --- La codificación correcta --------------------------------------------------------------------

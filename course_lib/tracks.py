@@ -265,9 +265,12 @@ def load_causal_lm(name: str, **options):
 
 def load_tokenizer(name: str):
     """El tokenizador de una carpeta o del Hub; los errores, los de `load_causal_lm`."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, GPT2Tokenizer
 
     from course_lib.hub import checked
 
+    # Del de GPT-2 bastan vocab.json y merges.txt.
+    bare = (Path(name) / "merges.txt").is_file() and not list(Path(name).glob("*config.json"))
     with checked(name):
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        loader = GPT2Tokenizer if bare else AutoTokenizer
+        return loader.from_pretrained(name, trust_remote_code=False)

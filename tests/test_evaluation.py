@@ -15,7 +15,6 @@ from course_lib.encoding import (
     pair_messages,
 )
 from course_lib.evaluation import (
-    accuracy,
     always_yes,
     ask_directly,
     ask_in_chat,
@@ -26,35 +25,9 @@ from course_lib.evaluation import (
     talk_loss,
     yes_share,
 )
-from course_lib.tables import Measure, format_scoreboard, proportion, wilson
 from course_lib.world import NO, YES, Question, question_prompt
 
 TEXTS = ["Hola", "¿Cuál es la capital de Francia?", "a", "mañana iremos al cine", "Óscar y Ángela"]
-
-
-# --- Intervalos ----------------------------------------------------------------------------------
-
-
-@each(
-    ("hits", "n", "low", "high"),
-    [  # Newcombe (1998), Statistics in Medicine 17, tabla I, método 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        # Brown, Cai y DasGupta (2001), Statistical Science 16, n = 10
-        (0, 10, 0.000, 0.2775),
-        (10, 10, 0.7225, 1.000),
-    ],
-)
-def test_wilson_gives_the_published_intervals(hits, n, low, high):
-    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_nothing_tried_is_an_error_and_not_a_division_by_zero():
-    for measure in (lambda: wilson(0, 0), lambda: proportion([]), lambda: accuracy([], [])):
-        with pytest.raises(ValueError, match="No hay intervalo sin intentos"):
-            measure()
 
 
 # --- Generar -------------------------------------------------------------------------------------
@@ -243,20 +216,3 @@ def test_whoever_always_says_yes_gets_half_of_the_yes_no_questions_and_nothing_e
     assert [row[c].value for c in ("si_no", "si_no_chat", "dice_si")] == [0.5, 0.5, 1]
     assert all(row[c].n == 40 for c in ("sabe", "chat", "lee", "si_no", "si_no_chat", "dice_si"))
     assert yes_share(["Sí, claro", "¡SÍ!", "si quieres", "no"]).value == 0.5
-
-
-def test_the_table_gives_every_figure_with_its_interval_and_the_sizes_below():
-    exam = build_exam(n=10)
-    rows = [
-        score_row("tonto", always_yes, always_yes, exam),
-        score_row("otro", always_yes, always_yes, exam, Measure(2.5, 99, 2.1, 2.9), 41.7, 35),
-    ]
-    header, _, first, second, _, sizes = format_scoreboard(rows).split("\n")
-    assert first.count("|") == second.count("|") == header.count("|")
-    assert first.startswith("| tonto | 0% [0, 28] | 0% [0, 28] | 50% [24, 76] |")
-    assert first.endswith("| — | — | — |")
-    assert second.endswith("| 2,50 [2,10, 2,90] | 42 | 35 |")
-    assert sizes == (
-        "Entre corchetes, el intervalo del 95%. Sabe, Responde en chat, Sí/no, Sí/no en chat, "
-        "Dice «sí» en chat, Lee: n = 10; Conversa (nats por token): n = 99."
-    )

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -15,8 +16,10 @@ BAD_FUNCTIONS = [int, lambda *_: None, lambda *_: 1 / 0, lambda *_: "sí", lambd
 
 
 def test_the_exercises_of_a_lesson_are_numbered_from_one():
-    counts = {lesson: sum(id[0] == lesson for id in IDS) for lesson in "1234567"}
-    assert IDS == [f"{lesson}.{n}" for lesson in counts for n in range(1, counts[lesson] + 1)]
+    counts = Counter(int(id.split(".")[0]) for id in IDS)
+    assert IDS == [
+        f"{lesson}.{n}" for lesson in sorted(counts) for n in range(1, counts[lesson] + 1)
+    ]
 
 
 def test_every_printed_solution_is_accepted(solved, capsys):

@@ -1,5 +1,6 @@
 """Las rutas: se eligen por nombre o por variable, y la que hay carga un modelo que se usa."""
 
+import dataclasses
 import json
 
 import pytest
@@ -80,6 +81,19 @@ def test_what_the_lesson_claims_must_hold_in_mini_and_elsewhere_is_reported(no_g
     assert capsys.readouterr().out == (
         "Se cumple: dos y dos son cuatro.\nAQUÍ NO se cumple: dos y dos son cinco.\n"
     )
+
+
+def test_a_sentence_of_a_lesson_comes_in_the_language_of_the_track():
+    spanish = get_track("mini")
+    english = dataclasses.replace(spanish, language="en")
+    assert spanish.text("Hola, ¿qué tal?") == "Hola, ¿qué tal?"
+    assert english.text("Hola, ¿qué tal?") == "Hello, how are you?"
+    assert english.text("Muy bien, gracias.", "Hola, ¿qué tal?") == [
+        "Fine, thank you.",
+        "Hello, how are you?",
+    ]
+    with pytest.raises(ValueError, match=r"«Nada\.» no está traducida: añádela a data/"):
+        english.text("Nada.")
 
 
 def test_a_track_without_a_tuned_model_says_so():

@@ -10,11 +10,9 @@ from typing import Any
 
 # Al importarse, cada módulo registra sus comprobaciones.
 from course_lib.audit import (  # noqa: F401
-    arguments,
-    history,
     leakage,
-    packing,
     prompts,
+    recipe,
     supervision,
     weights,
 )
@@ -90,11 +88,9 @@ def audit(
         _ = case.conversations  # un archivo ilegible es un error, no una abstención
         outcomes = {name: CHECKS[name](case) for name in names}
         example = case.example(case.rows[0]) if case.has_rows else None
-    found = [outcome for outcome in outcomes.values() if isinstance(outcome, Finding)]
-    lacks = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
     return Report(
-        findings=worst_first(found),
-        abstained=tuple(Abstention(name, phrase) for name, phrase in lacks.items()),
+        findings=worst_first(o for o in outcomes.values() if isinstance(o, Finding)),
+        abstained=tuple(Abstention(n, o) for n, o in outcomes.items() if isinstance(o, str)),
         passed=tuple(name for name, outcome in outcomes.items() if outcome is None),
         example=example,
     )

@@ -1,16 +1,17 @@
 """Lo que se da a auditar, reunido: lo que falte se saca del `Trainer`, y las filas, al pedirlas."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property, wraps
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from course_lib.audit.report import Example
 from course_lib.audit.roles import Roles, classify, end_ids, find_roles
 from course_lib.audit.rows import SAMPLE, Collated, Row, collate_sample, dig, trainer_columns
-from course_lib.audit.texts import conversations_in
+from course_lib.dialogues import Dialogue, read_dialogues
 from course_lib.encoding import IGNORED, Kind
 
 FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
@@ -18,6 +19,19 @@ FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
 }
 CHAT_SHARE = 0.5  # de filas con turnos reconocidos o con el comienzo enmascarado
 CHAT_PROBE = 200  # filas en las que se buscan los marcadores
+
+
+def once(function: Callable) -> Callable:
+    """La función de un caso, y a lo mejor de algo más, que se calcula una vez por auditoría."""
+
+    @wraps(function)
+    def remembered(case: "Case", *about: Any) -> Any:
+        key = (function, *about)
+        if key not in case.memo:
+            case.memo[key] = function(case, *about)
+        return case.memo[key]
+
+    return remembered
 
 
 class Case:
@@ -29,10 +43,9 @@ class Case:
 
     def __init__(self, given: dict[str, Any]):
         vars(self).update(given)
-        self.memo: dict = {}  # lo que las comprobaciones calculan una vez y comparten
-        self._texts: dict[int, str] = {}
-        self._blanks: dict[int, bool] = {}
-        self._kinds: dict[Row, list[Kind]] = {}
+        self.memo: dict = {}  # lo que se calcula una vez y se comparte
+        # Lo que se pregunta token a token, con una caché más rápida.
+        self.text_of, self.is_blank = cache(self.text_of), cache(self.is_blank)
         trainer = self.trainer
         if trainer is not None:
             if not hasattr(trainer, "args") or not hasattr(trainer, "model"):
@@ -47,6 +60,7 @@ class Case:
             self.tokenizer = dig(self.data_collator, "tokenizer")
         # Un procesador multimodal lleva dentro el suyo.
         self.tokenizer = getattr(self.tokenizer, "tokenizer", self.tokenizer)
+        self.bos = dig(self.tokenizer, "bos_token_id")
         if isinstance(self.eval_dataset, dict):
             self.eval_dataset = next(iter(self.eval_dataset.values()), None)
         for name in ("train_dataset", "eval_dataset"):
@@ -65,14 +79,8 @@ class Case:
     @cached_property
     def eos(self) -> int | None:
         """El id del fin."""
-        value = dig(self.tokenizer, "eos_token_id")
-        value = dig(self.model, "config.eos_token_id") if value is None else value
+        value = dig(self.tokenizer, "eos_token_id", dig(self.model, "config.eos_token_id"))
         return value[0] if isinstance(value, list) and value else value
-
-    @cached_property
-    def bos(self) -> int | None:
-        """El id del comienzo."""
-        return dig(self.tokenizer, "bos_token_id")
 
     @cached_property
     def ends(self) -> set[int]:
@@ -123,63 +131,62 @@ class Case:
             return True
         if isinstance(self.labelled, str):
             return False
-        counted = [(row, row.supervised) for row in self.labelled]
-        hidden = sum(bool(spots) and spots[0] > row.start + 1 for row, spots in counted)
-        return hidden >= CHAT_SHARE * len(counted) > 0
+        counted = [row for row in self.labelled if row.supervised]
+        hidden = [row for row in counted if row.supervised[0] > row.start + 1]
+        return len(hidden) >= CHAT_SHARE * len(self.labelled)
 
     @cached_property
     def wrapped(self) -> bool:
         """Si las filas son trozos iguales de un texto seguido, sin comienzo ni fin de ejemplo."""
         if not self.has_rows or len(self.rows) < 3:
             return False
-        longest = max(row.end - row.start for row in self.rows)
-        full = [row for row in self.rows if row.end - row.start == longest]
-        if len(full) < 0.8 * len(self.rows):
-            return False
-        if not self.is_chat:
-            return True
+        longest = max(len(row.real) for row in self.rows)
+        full = [row for row in self.rows if len(row.real) == longest]
+        if len(full) < 0.8 * len(self.rows) or not self.is_chat:
+            return len(full) >= 0.8 * len(self.rows)
         clean = [row for row in full if self.ends & set(row.real[-2:]) or self._opens(row)]
         return len(clean) < 0.5 * len(full)
 
     def _opens(self, row: Row) -> bool:
         """Si la fila empieza por un marcador de turno o un token especial."""
         added = dig(self.tokenizer, "added_tokens_decoder", {}).get(row.real[0])
-        special = (added and added.special) or row.real[0] in dig(
-            self.tokenizer, "all_special_ids", ()
-        )
-        if special or self.roles is None:
+        if (added and added.special) or self.roles is None:
             return True
         return bool(self.roles.pattern.match("".join(self.pieces(row.real[:12])).strip()))
 
     @cached_property
-    def conversations(self) -> list | None:
+    def conversations(self) -> list[Dialogue] | None:
         """Los diálogos: los dados, los de un archivo o los de una columna `messages`."""
-        return conversations_in(self.dialogues, self.train_dataset)
+        given, data = self.dialogues, self.train_dataset
+        if isinstance(given, str | Path):
+            return read_dialogues(given, report=lambda _: None)
+        if given is None:
+            first = data[0] if data is not None and len(data) else None
+            if not hasattr(first, "keys") or "messages" not in first:
+                return None
+            whole = hasattr(data, "column_names")
+            given = data["messages"] if whole else [row["messages"] for row in data]
+        return [_as_dialogue(item, i) for i, item in enumerate(given)]
 
+    @once
     def kinds_of(self, row: Row) -> list[Kind]:
         """Qué es cada token de una fila."""
-        if row not in self._kinds:
-            kinds = [Kind.PADDING] * len(row.ids)
-            kinds[row.start : row.end] = classify(self.pieces(row.real), self.roles)
-            for i in range(row.start, row.end):
-                if row.ids[i] in self.ends:
-                    kinds[i] = Kind.END
-            self._kinds[row] = kinds
-        return self._kinds[row]
+        real = zip(row.real, classify(self.pieces(row.real), self.roles), strict=True)
+        kinds = [Kind.PADDING] * len(row.ids)
+        kinds[row.start : row.end] = [Kind.END if i in self.ends else kind for i, kind in real]
+        return kinds
+
+    def text_of(self, token: int) -> str:
+        """El texto de un token."""
+        return self.decode([token]) if self.tokenizer is not None else f"{token} "
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """El texto de cada token, por separado."""
-        seen = self._texts
-        for i in set(ids) - seen.keys():
-            seen[i] = self.decode([i]) if self.tokenizer is not None else f"{i} "
-        return [seen[i] for i in ids]
+        return [self.text_of(i) for i in ids]
 
     def is_blank(self, token: int) -> bool:
         """Si un token es solo espacio, y no un fin."""
-        if token not in self._blanks:
-            visible = token in self.ends or self.pieces([token])[0].strip()
-            self._blanks[token] = not visible
-        return self._blanks[token]
+        return token not in self.ends and not self.text_of(token).strip()
 
     def decode(self, ids: Sequence[int]) -> str:
         """Los ids, como texto; un id imposible se enseña como número."""
@@ -199,35 +206,21 @@ class Case:
         kinds = tuple(map(int, self.kinds_of(row)))
         return Example(tuple(self.pieces(row.ids)), kinds, counted, row.number)
 
-    def sampling(self) -> str:
-        """Una frase que dice que se miró una muestra; nada si se miró todo."""
-        if self.collated.sampled == self.collated.total:
-            return ""
-        return f"Muestra al azar de {self.collated.sampled} de {self.collated.total} filas."
-
     @contextmanager
     def untouched(self) -> Iterator[None]:
-        """Al salir, los generadores de azar y el recorte del tokenizador vuelven a como estaban.
-
-        Un *collator* puede sortear, y cualquier llamada al tokenizador le cambia el recorte y el
-        relleno que tenía puestos.
-        """
+        """Al salir, el azar y el recorte y el relleno del tokenizador vuelven a como estaban."""
         import numpy as np
         import torch
 
-        generators = (
-            (random.getstate, random.setstate),
-            (np.random.get_state, np.random.set_state),
-            (torch.get_rng_state, torch.set_rng_state),
-        )
-        states = [get() for get, _ in generators]
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         backend = dig(self.tokenizer, "_tokenizer")
         truncation, padding = dig(backend, "truncation"), dig(backend, "padding")
         try:
             yield
         finally:
-            for (_, restore), state in zip(generators, states, strict=True):
-                restore(state)
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
             if backend is not None:
                 backend.no_truncation()
                 backend.no_padding()
@@ -235,3 +228,19 @@ class Case:
                     backend.enable_truncation(**truncation)
                 if padding is not None:
                     backend.enable_padding(**padding)
+
+
+def _as_dialogue(item: Any, index: int) -> Dialogue:
+    if isinstance(item, Dialogue):
+        return item
+    if isinstance(item, dict):
+        item = item.get("messages") or item.get("dialog") or []
+    if isinstance(item, list | tuple) and all(isinstance(turn, str) for turn in item):
+        return Dialogue(tuple(item))
+    if isinstance(item, list | tuple) and all(isinstance(m, dict) for m in item):
+        texts = tuple(str(m.get("content") or "") for m in item)
+        return Dialogue(texts, roles=tuple(str(m.get("role")) for m in item))
+    raise ValueError(
+        f"dialogues debe ser una ruta o una lista de Dialogue, y el elemento {index} es "
+        f"{type(item).__name__}: léelos con read_dialogues."
+    )

@@ -5,19 +5,17 @@ está bien y una frase si le falta algo. Sus textos están en `data/auditoria/co
 """
 
 import string
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from math import inf
 from typing import Any
 
-from course_lib import data_path
+from course_lib import read_toml
 from course_lib.audit.case import Case
 from course_lib.audit.report import Example, Finding
 from course_lib.audit.rows import Row
+from course_lib.tables import number, percent
 
-CATALOGUE: dict[str, dict[str, str]] = tomllib.loads(
-    data_path("auditoria", "comprobaciones.toml").read_text(encoding="utf-8")
-)
+CATALOGUE: dict[str, dict[str, str]] = dict(read_toml("auditoria", "comprobaciones.toml"))
 LACKS = CATALOGUE.pop("falta")  # lo que se dice cuando falta algo
 CHECKS: dict[str, Callable[[Case], Finding | str | None]] = dict.fromkeys(CATALOGUE)  # el orden
 LISTED = 8  # filas que se nombran
@@ -31,8 +29,7 @@ class Seen:
         rows: las filas en que se ve, o sus números. La primera `Row` sirve de ejemplo.
         say: los nombres de las frases de su prueba; los vacíos se saltan.
         severity: la gravedad, si no es la que tocaría; `at_most`, la mayor que puede tener.
-        title: el nombre de su título.
-        example: el ejemplo, si no es la primera fila.
+        title: el nombre de su título; `example`, el ejemplo, si no es la primera fila.
         words: lo que las frases nombran y no son cifras.
     """
 
@@ -50,13 +47,14 @@ class Seen:
         texts, spanish = CATALOGUE[name], _Spanish()
         values = {"lista": self.rows} | self.numbers | self.words
         said = [spanish.vformat(texts[phrase], (), values) for phrase in self.say if phrase]
-        if self.first:
-            said.append(case.sampling())
+        if self.first and (seen := case.collated).sampled < seen.total:
+            looked, total = number(seen.sampled), number(seen.total)
+            said.append(f"Muestra al azar de {looked} de {total} filas.")
         return Finding(
             check=name,
             severity=severity,
             title=spanish.vformat(texts[self.title], (), values),
-            evidence=" ".join(filter(None, said)),
+            evidence=" ".join(said),
             numbers=self.numbers,
             why=texts["duele"],
             mend=texts["arreglo"],
@@ -66,14 +64,7 @@ class Seen:
         )
 
 
-def check(
-    name: str,
-    *needs: str | tuple[str, str] | Callable,
-    severity: str | None = None,
-    grave: float = float("inf"),
-    aviso: float = float("inf"),
-    nota: float | None = None,
-):
+def check(name: str, *needs, severity: str | None = None, grave=inf, aviso=inf, nota=None):
     """Registra una comprobación, que recibe el caso y, detrás, lo que necesita.
 
     Args:
@@ -111,18 +102,6 @@ def check(
     return register
 
 
-def once(function: Callable[[Case], Any]) -> Callable[[Case], Any]:
-    """La función de un caso, que se calcula una sola vez por auditoría."""
-
-    @wraps(function)
-    def remembered(case: Case) -> Any:
-        if function not in case.memo:
-            case.memo[function] = function(case)
-        return case.memo[function]
-
-    return remembered
-
-
 def share(name: str, part: Sequence, whole: Sequence) -> dict:
     """Cuántas filas hay, cuántas son las que se llaman `name`, y qué proporción son.
 
@@ -146,7 +125,7 @@ def grade(share: float, grave: float, aviso: float, nota: float | None = None) -
 
 
 class _Spanish(string.Formatter):
-    """Da formato con otras tres maneras, que explica `comprobaciones.toml`."""
+    """Da formato a la española y con otras tres maneras, que explica `comprobaciones.toml`."""
 
     def format_field(self, value: Any, spec: str) -> str:
         if spec == "filas":
@@ -155,5 +134,6 @@ class _Spanish(string.Formatter):
         if spec.startswith("es"):
             values = value if isinstance(value, list) else [value]
             return ", ".join(f"{v:{spec[2:] or '.3g'}}".replace(".", ",") for v in values)
-        text = super().format_field(value, ".1%" if spec == "%" else spec)
-        return text.replace(".", ",") if spec == "%" else text
+        if not spec and type(value) is int:
+            return number(value)
+        return percent(value, 1) if spec == "%" else super().format_field(value, spec)

@@ -3,13 +3,12 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from course_lib.audit.case import Case
 from course_lib.audit.engine import Seen, check
-from course_lib.audit.messages import source_messages
-from course_lib.audit.rows import as_list, collate_sample, real_span
-from course_lib.audit.texts import all_ids
+from course_lib.audit.prompts import source_messages
+from course_lib.audit.rows import all_ids, as_list, collate_sample, real_span
 from course_lib.dialogues import Dialogue, Pair, normalize, split_dialogues, to_pairs
 
 SAME_NUMBERS = 0.30  # de los números comunes con turnos comunes, para creer que numeran lo mismo
@@ -35,13 +34,12 @@ def split_for_audit(
     Returns:
         `(entrenamiento, prueba)`, parejas con el número de su diálogo en `dialogues`.
     """
-    if not by_pairs:
-        place = {id(dialogue): i for i, dialogue in enumerate(dialogues)}
-        parts = split_dialogues(dialogues, test_fraction, seed)
-        owned = ([(place[id(d)], pair) for d in part for pair in to_pairs([d])] for part in parts)
-        train, test = ([Pair(p.user, p.reply, i) for i, p in part] for part in owned)
-        return train, test
     pairs = to_pairs(dialogues)
+    if not by_pairs:
+        own = {id(dialogues[i]): [*some] for i, some in groupby(pairs, lambda pair: pair.dialogue)}
+        parts = split_dialogues(dialogues, test_fraction, seed)
+        train, test = ([pair for d in part for pair in own.get(id(d), [])] for part in parts)
+        return train, test
     order = list(range(len(pairs)))
     random.Random(seed).shuffle(order)
     cut = round(len(pairs) * test_fraction)
@@ -59,15 +57,13 @@ def leak(case: Case):
     return "las dos partes: train_dialogues y test_dialogues, o train_dataset y eval_dataset"
 
 
-def _seen(
-    total: int, siblings: set[int], copies: set[int], replies: float | None = None, names=None
-) -> Seen:
+def _seen(total: int, siblings: set[int], copies: set[int], replies: float | None = None) -> Seen:
     """Los ejemplos con hermano o copia, y qué parte de las respuestas se dicen en otro sitio."""
     rows = sorted(siblings | copies)
     return Seen(
         {"prueba": total, "con_fuga": len(rows), "proporcion": len(rows) / total,
          "hermanos": len(siblings), "copias": len(copies), "respuestas_vistas": replies},
-        [names[i] for i in rows] if names else rows,
+        rows,
         say=["prueba", replies is not None and "respuestas"],
     )  # fmt: skip
 
@@ -97,9 +93,7 @@ def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Seen:
     steps = Counter(step for turns in turns_train for step in set(pairwise(turns)))
     rare = [[steps[s] > 0 for s in pairwise(t) if steps[s] < COMMONPLACE] for t in turns_test]
     siblings = {i for i, own in enumerate(rare) if own and sum(own) >= SHARED_TURNS * len(own)}
-    if all(len(turns) > 1 for turns in turns_test):
-        siblings |= _chained(_edges(turns_train), _edges(turns_test))
-    siblings -= copies
+    siblings = (siblings | _chained(_edges(turns_train), _edges(turns_test))) - copies
     said = {turn for turns in turns_train for turn in turns}
     replies = [turn in said for turns in turns_test for turn in turns[1:]]
     share = sum(replies) / len(replies) if replies else None
@@ -107,31 +101,27 @@ def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Seen:
 
 
 def row_leak(case: Case, held: list[tuple[int, Sequence[int]]]) -> Seen:
-    """La fuga entre dos conjuntos ya tokenizados; `held` es el de prueba.
-
-    Las copias se buscan en todas las filas; los hermanos, leyendo los turnos de cada una, solo si
-    son pocas.
-    """
+    """La fuga entre dos conjuntos ya tokenizados; `held` es el de prueba."""
 
     def bare(ids: Sequence[int]) -> tuple[int, ...]:
         ids = as_list(ids)
         return tuple(ids[slice(*real_span(ids, None, case.pad, case.pad))])
 
     known = {bare(ids) for _, ids in all_ids(case.train_dataset)}
-    copies = {i for i, (_, ids) in enumerate(held) if bare(ids) in known}
+    copies = {number for number, ids in held if bare(ids) in known}
     siblings: set[int] = set()
     if case.roles is not None and len(case.train_dataset) + len(held) <= READ_ROWS:
-        train, test = (_edges(_turns(case, d)) for d in (case.train_dataset, case.eval_dataset))
+        train, test = (_edges_read(case, d) for d in (case.train_dataset, case.eval_dataset))
         if len(test) == len(held):
-            siblings = _chained(train, test) - copies
-    return _seen(len(held), siblings, copies, names=[number for number, _ in held])
+            siblings = {held[i][0] for i in _chained(train, test)} - copies
+    return _seen(len(held), siblings, copies)
 
 
-def _turns(case: Case, dataset) -> list[list[str]]:
-    """Los turnos que se leen en cada fila de unos datos."""
+def _edges_read(case: Case, dataset) -> Texts:
+    """El primer y el último turno de cada fila de unos datos."""
     found = collate_sample(dataset, pad=case.pad, eos=case.eos, limit=READ_ROWS)
     rows = [] if isinstance(found, str) else found.rows
-    return [[normalize(m["content"]) for m in source_messages(case, row)] for row in rows]
+    return _edges([normalize(m["content"]) for m in source_messages(case, row)] for row in rows)
 
 
 def _edges(talks: Iterable[Sequence[str]]) -> Texts:
@@ -162,15 +152,11 @@ def _same_numbering(train, test, texts_train: Texts, texts_test: Texts) -> bool:
 
 
 def _chained(train: Texts, test: Texts) -> set[int]:
-    """Los ejemplos que empiezan donde otro acaba, o al revés: se repartieron parejas.
-
-    Solo cuentan turnos que en el entrenamiento salgan una vez: los demás son frases hechas. Y si
-    son pocos, es casualidad.
-    """
+    """Los ejemplos que empiezan donde otro acaba, o al revés: si no son pocos, no es casualidad."""
     ends = Counter(last for _, last in train)
     starts = Counter(first for first, _ in train)
 
-    def rare(turn: str, times: Counter) -> bool:
+    def rare(turn: str, times: Counter) -> bool:  # las frases hechas no dicen nada
         return times[turn] == 1 and len(turn) >= RARE_TURN
 
     chained = {i for i, (first, last) in enumerate(test) if rare(first, ends) or rare(last, starts)}
@@ -194,7 +180,7 @@ def repeats(case: Case):
     if not again:
         return None
     numbers = {"total": len(keys), "repetidos": len(again), "proporcion": len(again) / len(keys)}
-    return Seen(numbers, again, primero=again[0], original=first[keys[again[0]]], **words)
+    return Seen(numbers, again, original=first[keys[again[0]]], **words)
 
 
 @check("respuestas-sosas", severity="aviso")
@@ -204,7 +190,7 @@ def bland(case: Case):
         return f"al menos {MIN_ANSWERS} respuestas del modelo a preguntas variadas (answers)"
     answers = [normalize(answer) for answer in case.answers]
     n, distinct = len(answers), len(set(answers))
-    (common, times) = Counter(answers).most_common(1)[0]
+    common, times = Counter(answers).most_common(1)[0]
     openers = [answer.split()[0] if answer else "" for answer in answers]
     (word, openings) = Counter(openers).most_common(1)[0]
     if distinct / n >= UNIQUE_SHARE and max(times, openings) < COMMON_SHARE * n:

@@ -7,6 +7,7 @@ preparado se usa su plantilla de chat.
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from course_lib.audit.report import Report, worst_first
 from course_lib.audit.supervision import PADDING_LEVELS
 from course_lib.dialogues import Pair, read_dialogues, to_pairs
 from course_lib.encoding import (
-    IGNORED,
+    Encoded,
     collate,
     encode_conversation,
     encode_original,
@@ -25,6 +26,7 @@ from course_lib.encoding import (
     original_text,
     pair_messages,
 )
+from course_lib.tables import mean
 
 ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
@@ -88,34 +90,13 @@ def audit_file(
     if not prepared:
         result = _with_padding(result, tokenizer, pairs, max_length)
     split, other = ("parejas", "diálogos enteros")[:: 1 if by_pairs else -1]
-    try:
+    with suppress(ValueError):  # demasiado pocos diálogos distintos
         result = _with_other_split(result, split_for_audit(dialogues, not by_pairs), other)
-    except ValueError:  # demasiado pocos diálogos distintos
-        pass
     assumed = (
         f"Leídos {len(dialogues)} diálogos, que dan {len(pairs)} parejas. Como del ajuste no hay "
         f"nada más, se supone {how}; y un reparto al azar de {split}, un 10% para la prueba."
     )
     return FileAudit(result, assumed)
-
-
-def load_tokenizer(name: str | Path):
-    """El tokenizador de una carpeta o del Hub; de GPT-2 bastan `vocab.json` y `merges.txt`.
-
-    Raises:
-        FileNotFoundError, ValueError, ConnectionError, OSError: los de `hub.checked`.
-    """
-    from transformers import AutoTokenizer, GPT2Tokenizer
-    from transformers.utils.logging import set_verbosity_error
-
-    from course_lib.hub import checked
-
-    set_verbosity_error()
-    folder = Path(name)
-    with checked(str(name)):
-        if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
-            return GPT2Tokenizer.from_pretrained(folder)
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def _some(pairs: list[Pair], limit: int) -> list[Pair]:
@@ -126,14 +107,11 @@ def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
     """Una pareja con la plantilla; si no marca las respuestas, cuenta todo."""
     messages = pair_messages(pair.user, pair.reply)
     if marks_replies(tokenizer.chat_template):
-        row = vars(encode_conversation(tokenizer, messages))
+        encoded = encode_conversation(tokenizer, messages)
     else:
         ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
-        row = {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": list(ids),
-               "kinds": [0] * len(ids)}  # fmt: skip
-    row = {key: values[:max_length] for key, values in row.items()}
-    row["labels"] = [IGNORED, *row["labels"][1:]]
-    return row
+        encoded = Encoded(ids, [1] * len(ids), ids, [0] * len(ids))
+    return {name: values[:max_length] for name, values in vars(encoded).items()}
 
 
 def _with_padding(report: Report, tokenizer, pairs: list[Pair], max_length: int) -> Report:
@@ -141,23 +119,18 @@ def _with_padding(report: Report, tokenizer, pairs: list[Pair], max_length: int)
     name, counted = "relleno-contado", _some(pairs, COUNTED_PAIRS)
     texts = [original_text(tokenizer, pair.user, pair.reply) for pair in counted]
     lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
-    positions, mean = len(lengths) * max_length, sum(lengths) / len(lengths)
+    positions = len(lengths) * max_length
     padding = sum(max(0, max_length - length) for length in lengths)
-    seen = Seen(
-        {"parejas": len(counted), "posiciones": positions, "relleno": padding,
-         "proporcion": padding / positions, "tokens_por_pareja": mean},
-        say=["fijo"],
-        title="titulo_fijo",
-        example=next((f.example for f in report.findings if f.example), None),
-        longitud=max_length,
-    )  # fmt: skip
-    rest = tuple(f for f in report.findings if f.check != name)
-    severity = grade(padding / positions, **PADDING_LEVELS)
-    if severity is None:
-        return replace(report, findings=rest)
-    findings = worst_first((seen.finding(name, severity), *rest))
-    passed = tuple(check for check in report.passed if check != name)
-    return replace(report, findings=findings, passed=passed)
+    numbers = {"parejas": len(counted), "posiciones": positions, "relleno": padding,
+               "proporcion": padding / positions, "tokens_por_pareja": mean(lengths)}  # fmt: skip
+    example = next((found.example for found in report.findings if found.example), None)
+    words = {"say": ["fijo"], "title": "titulo_fijo", "longitud": max_length}
+    findings = [found for found in report.findings if found.check != name]
+    passed = report.passed
+    if severity := grade(padding / positions, **PADDING_LEVELS):
+        findings = [Seen(numbers, example=example, **words).finding(name, severity), *findings]
+        passed = tuple(check for check in passed if check != name)
+    return replace(report, findings=worst_first(findings), passed=passed)
 
 
 def _with_other_split(report: Report, split: tuple[list[Pair], list[Pair]], name: str) -> Report:

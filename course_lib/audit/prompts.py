@@ -1,19 +1,175 @@
-"""Cómo se pregunta, frente a cómo se entrenó: plantilla, espacios, marcadores y comienzos."""
+"""Cómo se pregunta, frente a cómo se entrenó: plantilla, espacios, marcadores y comienzos.
 
+De los ids de una fila se vuelve a los mensajes, y de ellos, a la petición que los pide.
+"""
+
+import random
 from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
-from course_lib.audit.case import Case
-from course_lib.audit.engine import Seen, check, share
-from course_lib.audit.messages import FOLLOW_UP, Asked, asked_ids, tried_prompts
-from course_lib.audit.roles import ANY_MARKER, render_probe
-from course_lib.audit.rows import Row
-from course_lib.audit.texts import texts_in
-from course_lib.encoding import BOT, USER
+from course_lib.audit.case import Case, once
+from course_lib.audit.engine import LACKS, Seen, check, share
+from course_lib.audit.roles import ANY_MARKER, FAMILIES, render_probe
+from course_lib.audit.rows import SEED, Row, as_list, sample_features
+from course_lib.dialogues import normalize, to_pairs
+from course_lib.encoding import BOT, USER, Kind, pair_messages
 
+DIALOGUES = 2000  # en los que se busca de dónde sale una fila sin marcadores
+TEMPLATE_SAMPLE = 60  # filas con las que se prueba la petición
+FOLLOW_UP = {"role": "user", "content": "¿Y algo más?"}  # lo que se dice para seguir la charla
 FAILING = 0.05  # de las peticiones, aunque solo falle el espacio
 DRIFTING = 0.50  # de las peticiones que solo fallan con historia
 MARKER_SHARE = 0.05  # de las filas, para creer que un texto entre ángulos es un marcador
+TEXTS = ("text", "prompt", "completion", "messages")  # columnas sin tokenizar
 BORN_BROKEN = ("[INST]", "[/INST]")  # marcadores que nunca fueron de un token
+
+
+Messages = list[dict[str, str]]
+
+
+def source_messages(case: Case, row: Row) -> Messages:
+    """Los mensajes de una fila: leídos entre sus marcadores o, si no los hay, buscados."""
+    # Con tokens desconocidos, de la fila no se puede leer lo que se dijo.
+    unknown = getattr(case.tokenizer, "unk_token_id", None)
+    gaps = unknown not in (None, case.eos, case.bos) and unknown in row.real
+    if case.roles is not None and not gaps:
+        return between_markers(case, row)
+    # La pareja de los diálogos dados cuyos textos salen en la fila, uno detrás de otro.
+    text, best, size = _compact("".join(case.pieces(row.real))), None, 0
+    for pair, user, reply in _known_pairs(case):
+        at = text.find(user)
+        if at >= 0 and len(user) + len(reply) > size and text.find(reply, at + len(user)) >= 0:
+            best, size = pair, len(user) + len(reply)
+    return pair_messages(best.user, best.reply) if best else []
+
+
+def between_markers(case: Case, row: Row) -> Messages:
+    """Los mensajes que se leen entre los marcadores de la fila."""
+    roles = {Kind.USER: "user", Kind.REPLY: "assistant"}
+    out = []
+    for kind, run in groupby(zip(case.kinds_of(row), row.ids), key=itemgetter(0)):
+        if kind in roles and (text := case.decode([i for _, i in run]).strip()):
+            out.append({"role": roles[kind], "content": text})
+    return out
+
+
+@once
+def _known_pairs(case: Case) -> list[tuple]:
+    known = (case.conversations or [])[:DIALOGUES]
+    return [(pair, _compact(pair.user), _compact(pair.reply)) for pair in to_pairs(known)]
+
+
+def _compact(text: str) -> str:
+    """Las letras y cifras, seguidas: así se parecen el texto y sus pedazos."""
+    return normalize(text).replace(" ", "")
+
+
+def _system_message(case: Case, row: Row) -> Messages:
+    """El mensaje de sistema de la fila, en una lista, o vacía si no se reconoce ninguno."""
+    kinds = case.kinds_of(row)
+    first = next((i for i, kind in enumerate(kinds) if kind == Kind.USER), row.end)
+    before = case.decode(row.ids[row.start : first])
+    for match in FAMILIES[0].pattern.finditer(before):
+        if match.lastgroup == "system":
+            text = ANY_MARKER.split(before[match.end() :], maxsplit=1)[0]
+            return [{"role": "system", "content": text.strip()}]
+    return []
+
+
+@dataclass
+class Asked:
+    """Lo que pasa al preguntar lo mismo que un ejemplo."""
+
+    row: Row  # la del ejemplo
+    ids: list[int]  # los de la petición
+    fits: bool  # si son el principio del ejemplo
+    only_space: bool  # si no lo son solo por los espacios del final
+    history: list[int]  # los ids con que sigue la charla
+    history_fits: bool  # si con ellos lo anterior se monta igual
+
+
+@once
+def tried_prompts(case: Case) -> list[Asked] | str:
+    """Qué pasa al montar la petición de cada fila de una muestra, o qué falta para saberlo."""
+    if case.prompt is None or case.tokenizer is None:
+        return LACKS["prompt" if case.prompt is None else "tokenizer"]
+    if not case.has_rows:
+        return case.rows
+    rows = list(case.rows)
+    random.Random(SEED).shuffle(rows)
+    tried: list[Asked] = []
+    for row in rows[: 4 * TEMPLATE_SAMPLE]:
+        messages = source_messages(case, row)
+        last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=0)
+        if last == 0 or messages[last - 1]["role"] != "user":
+            continue
+        try:
+            options = asked_ids(case, messages[:last])
+        except Exception as error:  # la función es de quien llama
+            return f"una función prompt que no falle: lanza «{str(error)[:120]}»"
+        if asked := _compare(case, row, messages[: last + 1], options):
+            tried.append(asked)
+        if len(tried) == TEMPLATE_SAMPLE:
+            break
+    return tried or "filas en las que reconocer quién habla, o los diálogos de los que salen"
+
+
+def asked_ids(case: Case, messages: Messages) -> list[list[int]]:
+    """Los ids de la petición; si la función da texto, con y sin los tokens que se añaden solos."""
+    out = case.prompt(case.tokenizer, [dict(m) for m in messages])
+    if isinstance(out, str):
+        encode = case.tokenizer.encode
+        return [encode(out, add_special_tokens=special) for special in (True, False)]
+    out = as_list(out["input_ids"] if hasattr(out, "keys") else out)
+    return [[int(i) for i in (out[0] if out and isinstance(out[0], list) else out)]]
+
+
+def _compare(case: Case, row: Row, messages: Messages, options: list[list[int]]) -> Asked | None:
+    """La petición frente a su ejemplo, o `None` si está cortado antes de la respuesta."""
+    system, real = _system_message(case, row), row.real
+    with suppress(Exception):  # un mensaje de sistema también se da al preguntar, si se puede
+        options = options + (asked_ids(case, [*system, *messages[:-1]]) if system else [])
+    fitting = [ids for ids in options if ids == real[: len(ids)]]
+    if not fitting and any(real == ids[: len(real)] for ids in options):
+        return None
+    ids = (fitting or options)[0]
+    only_space = not fitting and any(_only_space(case, option, real) for option in options)
+    history, history_fits = _follow(case, messages, ids, real)
+    if system and not history_fits:
+        history, history_fits = _follow(case, [*system, *messages], ids, real)
+    return Asked(row, ids, bool(fitting), only_space, history, history_fits)
+
+
+def _only_space(case: Case, ids: list[int], real: list[int]) -> bool:
+    """Si a la petición solo le sobran los espacios del final para ser el principio del ejemplo."""
+    text = case.decode(ids)
+    for special in (True, False):
+        if case.tokenizer.encode(text, add_special_tokens=special) != ids:
+            continue  # de este modo no se llega a estos ids: no serviría de comparación
+        for end in range(len(text) - 1, len(text.rstrip()) - 1, -1):
+            cut = case.tokenizer.encode(text[:end], add_special_tokens=special)
+            if cut == real[: len(cut)]:
+                return True
+    return False
+
+
+def _follow(case: Case, messages: Messages, alone: list[int], real: list[int]):
+    """Los ids con que sigue la charla, y si lo anterior se monta como en el ejemplo."""
+    try:
+        longer = asked_ids(case, [*messages, FOLLOW_UP])
+        fresh = asked_ids(case, [FOLLOW_UP])
+    except Exception:  # hay funciones que solo admiten una pregunta
+        return alone, True
+    core = real
+    while core and (core[-1] in case.ends or case.is_blank(core[-1])):
+        core = core[:-1]
+    fits = any(
+        ids[: len(core)] == core or ids in fresh or ids[: len(alone)] == alone for ids in longer
+    )
+    return longer[0], fits
 
 
 @check("plantilla-distinta", tried_prompts, grave=0.50, aviso=FAILING)
@@ -49,17 +205,16 @@ def trailing_space(case: Case, tried: list[Asked]):
 @check("marcadores-rotos", "tokenizer", severity="aviso")
 def broken_markers(case: Case, tokenizer):
     """Marcadores de turno que el tokenizador parte."""
-    texts = _marked_texts(case)
-    if not texts:
+    texts, probe = _marked_texts(case), render_probe(tokenizer) or ""
+    if not texts and not probe:
         return "filas, plantilla o petición en las que buscar marcadores"
     counts = Counter(marker for text in texts for marker in set(ANY_MARKER.findall(text)))
     markers = {m for m, n in counts.items() if n >= MARKER_SHARE * len(texts)}
     # Los de la plantilla, aunque en las filas ya no se lean por haber caído en «<unk>».
-    markers |= set(ANY_MARKER.findall(render_probe(tokenizer) or ""))
+    markers |= set(ANY_MARKER.findall(probe))
     pieces = {m: case.pieces(tokenizer.encode(m, add_special_tokens=False)) for m in markers}
-    broken = {
-        m: pieces[m] for m in sorted(markers) if len(pieces[m]) > 1 and m.upper() not in BORN_BROKEN
-    }
+    split = [m for m in sorted(markers) if len(pieces[m]) > 1 and m.upper() not in BORN_BROKEN]
+    broken = {m: pieces[m] for m in split}
     if not broken:
         return None
     shown = [f"{m} en {len(parts)}: {' '.join(map(repr, parts))}" for m, parts in broken.items()]
@@ -94,13 +249,11 @@ def _marked_texts(case: Case) -> list[str]:
     if case.has_rows:
         # Sin espacios: los tokenizadores por palabras los meten dentro de un marcador roto.
         return ["".join("".join(case.pieces(row.real)).split()) for row in case.rows[:200]]
-    texts = texts_in(case.train_dataset)
+    found = [] if case.train_dataset is None else sample_features(case.train_dataset, limit=200)
+    texts = ["".join(str(row[name]) for name in TEXTS if name in row) for _, row in found]
+    texts = [text for text in texts if text]
     if not texts and case.conversations and not case.tokenizer.chat_template:
         texts = [f"{USER} {BOT}"]  # sin plantilla propia, los del curso
-    if not texts and (probe := render_probe(case.tokenizer)):
-        texts = [probe]
-    try:
-        asked = [case.decode(asked_ids(case, [FOLLOW_UP])[0])] if case.prompt else []
-    except Exception:
-        asked = []
-    return texts + asked
+    with suppress(Exception):
+        texts += [case.decode(asked_ids(case, [FOLLOW_UP])[0])] if case.prompt else []
+    return texts

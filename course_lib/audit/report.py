@@ -1,57 +1,40 @@
 """Lo que devuelve la auditoría: hallazgos, abstenciones y el informe que los reúne."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from course_lib import data_path
 from course_lib.encoding import Kind
 from course_lib.tables import number
 
 SEVERITIES = ("grave", "aviso", "nota")  # de peor a mejor
-PLURALS = {"grave": "graves", "aviso": "avisos", "nota": "notas"}
 TEXT_TOKENS, HTML_TOKENS = 60, 160  # los que se enseñan de un ejemplo
 
 
 @dataclass(frozen=True)
 class Example:
-    """Un ejemplo para colorear: el texto de cada token, qué es (`Kind`) y si la pérdida lo cuenta.
+    """Un ejemplo para colorear, token a token."""
 
-    `row` es el número de su fila en los datos.
-    """
-
-    tokens: tuple[str, ...]
-    kinds: tuple[int, ...]
-    counted: tuple[bool, ...]
-    row: int
+    tokens: tuple[str, ...]  # sus textos
+    kinds: tuple[int, ...]  # qué es cada uno: un `Kind`
+    counted: tuple[bool, ...]  # si la pérdida lo cuenta
+    row: int  # el número de su fila en los datos
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Algo que está mal, con su prueba.
+    """Algo que está mal, con su prueba."""
 
-    Attributes:
-        check: el identificador de la comprobación, como «relleno-contado».
-        severity: «grave» (estropea el ajuste), «aviso» (conviene mirarlo) o «nota».
-        title: qué está mal, en una línea.
-        evidence: cuentas, tokens y números de fila que lo prueban.
-        numbers: esas cifras, sin redondear.
-        why: por qué duele.
-        mend: cómo se arregla.
-        lesson: la lección del curso que lo explica.
-        rows: filas en las que se ve.
-        example: una de ellas, token a token.
-    """
-
-    check: str
-    severity: str
-    title: str
-    evidence: str
-    numbers: dict
-    why: str
-    mend: str
-    lesson: str
-    rows: tuple[int, ...] = ()
-    example: Example | None = None
+    check: str  # el identificador de la comprobación, como «relleno-contado»
+    severity: str  # «grave» (estropea el ajuste), «aviso» (conviene mirarlo) o «nota»
+    title: str  # qué está mal, en una línea
+    evidence: str  # cuentas, tokens y números de fila que lo prueban
+    numbers: dict  # esas cifras, sin redondear
+    why: str  # por qué duele
+    mend: str  # cómo se arregla
+    lesson: str  # la lección del curso que lo explica
+    rows: tuple[int, ...] = ()  # filas en las que se ve
+    example: Example | None = None  # una de ellas, token a token
 
 
 @dataclass(frozen=True)
@@ -64,18 +47,12 @@ class Abstention:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """El informe de una auditoría. Se lee con `print`, en un cuaderno o con `to_json`.
+    """El informe de una auditoría. Se lee con `print`, en un cuaderno o con `to_json`."""
 
-    Attributes:
-        findings: lo que está mal, lo peor primero.
-        abstained: lo que no se pudo comprobar.
-        passed: lo que se comprobó y está bien.
-    """
-
-    findings: tuple[Finding, ...] = ()
-    abstained: tuple[Abstention, ...] = ()
-    passed: tuple[str, ...] = ()
-    example: Example | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()  # lo que está mal, lo peor primero
+    abstained: tuple[Abstention, ...] = ()  # lo que no se pudo comprobar
+    passed: tuple[str, ...] = ()  # lo que se comprobó y está bien
+    example: Example | None = None
 
     @property
     def grave(self) -> bool:
@@ -84,8 +61,14 @@ class Report:
 
     def to_json(self) -> str:
         """El informe entero en JSON."""
-        # Una pérdida infinita o no numérica no cabe en JSON: se escribe como texto.
-        return json.dumps(_plain(asdict(self) | {"grave": self.grave}), ensure_ascii=False)
+
+        def plain(value):  # lo de numpy o torch, como número; lo que no cabe en JSON, como texto
+            return value.item() if hasattr(value, "item") else str(value)
+
+        text = json.dumps(asdict(self) | {"grave": self.grave}, default=plain)
+        # Tampoco cabe una pérdida infinita o no numérica.
+        fits = json.loads(text, parse_constant=lambda name: str(float(name)))
+        return json.dumps(fits, ensure_ascii=False)
 
     def __repr__(self) -> str:
         tokens = []
@@ -114,7 +97,7 @@ class Report:
 
         severities = [found.severity for found in self.findings]
         counts = [(severities.count(severity), severity) for severity in SEVERITIES]
-        shown = [f"{n} {one if n == 1 else PLURALS[one]}" for n, one in counts if n]
+        shown = [f"{n} {severity}{'s' * (n > 1)}" for n, severity in counts if n]
         summary = (
             f"Auditoría: {', '.join(shown) or 'nada que objetar'}. Comprobaciones sin hallazgos: "
             f"{len(self.passed)}; sin hacer, por falta de datos: {len(self.abstained)}."
@@ -145,15 +128,3 @@ class Report:
 def worst_first(findings) -> tuple[Finding, ...]:
     """Los hallazgos, de peor a mejor y, entre iguales, en el orden de las comprobaciones."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    if isinstance(value, bool | int | float | str) or value is None:
-        return value
-    return value.item() if hasattr(value, "item") else str(value)

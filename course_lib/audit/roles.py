@@ -6,29 +6,20 @@ ids, porque un marcador puede estar partido en trozos.
 """
 
 import re
-import tomllib
 from bisect import bisect_left, bisect_right
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
-from course_lib import data_path
+from course_lib import read_toml
 from course_lib.audit.rows import dig
 from course_lib.encoding import Kind
 
-_WORDS = tomllib.loads(data_path("auditoria", "marcadores.toml").read_text(encoding="utf-8"))
+_WORDS = read_toml("auditoria", "marcadores.toml")
 PEOPLE, REQUESTS, BOT = _WORDS["personas"], _WORDS["peticiones"], _WORDS["modelo"]
 SYSTEM = _WORDS["sistema"]
-_TAGGED = (
-    r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<\|turn>)\s*(?:{w})\b\s*"
-    r"(?:<\|end_header_id\|>|<\|message\|>|<\|im_sep\|>)?"
-    r"|<[|｜]?\s*(?:{w})\s*[|｜]?>|\[(?:{w})\]|#{{2,3}}\s*(?:{w})\s*:?(?=\s)"
-)
-_COLON = r"(?:(?<=[\s>\]])|^)(?:{w})\s*:"
+_TAGGED, _COLON = "|".join(_WORDS["marcador"]), _WORDS["rotulo"]
 ANY_MARKER = re.compile(
-    r"<[|｜][^<>|｜\s]{{1,30}}[|｜]>|</?(?:start_of_turn|end_of_turn|{w})>|\[/?(?:{w})\]".format(
-        w=f"{PEOPLE}|{REQUESTS}|{BOT}|{SYSTEM}"
-    ),
-    re.IGNORECASE,
+    _WORDS["cualquiera"].format(w=f"{PEOPLE}|{REQUESTS}|{BOT}|{SYSTEM}"), re.IGNORECASE
 )
 LABELS = ("rótulos", "preguntas")  # «Usuario:» y «Pregunta:»
 LONG_LABEL = 4  # letras con los dos puntos: un rótulo más corto necesita a su pareja
@@ -67,9 +58,7 @@ def template_roles(tokenizer) -> Roles | None:
     endings = zip(reversed(opening), reversed(to_user))
     common = len(list(takewhile(lambda pair: pair[0] == pair[1], endings)))
     to_user = to_user[-common:]  # si no tienen nada en común, todo
-    if not to_bot.strip() or not to_user.strip() or to_bot != again:
-        return None
-    if to_user.strip() == to_bot.strip():
+    if to_bot != again or len({"", to_bot.strip(), to_user.strip()}) < 3:
         return None
     # Sin exigir espacios: hay tokenizadores que los pierden.
     bot, user = (r"\s*".join(map(re.escape, marker.split())) for marker in (to_bot, to_user))
@@ -106,13 +95,10 @@ def end_ids(tokenizer, model=None) -> set[int]:
 
 
 def find_roles(texts: list[str], tokenizer=None) -> Roles | None:
-    """Los marcadores que sirven para estas filas, o `None`: los que salen en la mitad o más.
-
-    A los de la plantilla del tokenizador les basta una de cada veinte: las demás pueden ser texto
-    corriente, de repaso.
-    """
+    """Los marcadores que salen en la mitad de las filas, o más, si los hay."""
     for roles in filter(None, (template_roles(tokenizer), *FAMILIES)):
         hits = sum(_has_turns(text, roles) for text in texts)
+        # A los de la plantilla les basta una de cada veinte: las demás pueden ser de repaso.
         if texts and hits >= (0.05 if roles.name == "plantilla" else 0.5) * len(texts):
             return roles
     return None
@@ -129,11 +115,9 @@ def _has_turns(text: str, roles: Roles) -> bool:
 
 
 def classify(pieces: list[str], roles: Roles | None) -> list[Kind]:
-    """Qué es cada token de una fila, salvo el relleno y los fines, que se ven por su id.
+    """Qué es cada token, por su texto; sin marcadores todo es respuesta.
 
-    Args:
-        pieces: el texto de cada token.
-        roles: los marcadores; sin ellos todo es respuesta, que es lo que el modelo escribe.
+    El relleno y los fines no, que se ven por su id.
     """
     if roles is None:
         return [Kind.REPLY] * len(pieces)
@@ -143,12 +127,10 @@ def classify(pieces: list[str], roles: Roles | None) -> list[Kind]:
     kinds: list[Kind] = []
     kind = Kind.MARKER  # lo que va antes del primer turno
     for match in roles.pattern.finditer(text):
-        # Un token es del marcador si alguno de sus caracteres visibles lo es.
         first = max(len(kinds), bisect_right(starts, match.start()) - 1)
         last = max(first, bisect_left(starts, match.end()))
-        while first < last and starts[first] < match.start():
-            if text[match.start() : starts[first] + len(pieces[first])].strip():
-                break
+        # Un token es del marcador si alguno de sus caracteres visibles lo es.
+        if first < last and not text[match.start() : starts[first] + len(pieces[first])].strip():
             first += 1
         kinds += [kind] * (first - len(kinds)) + [Kind.MARKER] * (last - first)
         kind = says[match.lastgroup]

@@ -1,35 +1,51 @@
-"""Qué cuenta la pérdida: el fin, el relleno, el texto del usuario, o nada; y lo que se cortó."""
+"""Las filas: qué cuenta la pérdida en ellas, cuáles se cortaron y si unos ejemplos ven a otros."""
 
 from collections import Counter
 from itertools import pairwise
 
-from course_lib.audit.case import Case
-from course_lib.audit.engine import Seen, check, once, share
-from course_lib.audit.roles import Roles
+from course_lib.audit.case import Case, once
+from course_lib.audit.engine import Seen, check, share
+from course_lib.audit.prompts import between_markers
+from course_lib.audit.roles import Roles, render_probe
 from course_lib.audit.rows import Row, dig
+from course_lib.dialogues import normalize
 from course_lib.encoding import IGNORED, Kind
 
 PADDING_LEVELS = {"grave": 0.20, "aviso": 0.01}  # de las etiquetas que cuentan
 USER_TOKENS = 0.50  # de sus tokens de usuario, para decir que una fila los cuenta
 PILE = 3  # filas iguales de largas, para creer que las iguala un tope
 MANY = 5  # filas, todas igual de largas: tantas no coinciden por casualidad
+PACKED = 0.10  # de las filas, para decir que se empaquetó
 LIMITS = ("args.max_length", "args.max_seq_length", "tokenizer.model_max_length",
           "model.config.max_position_embeddings")  # fmt: skip
 WRAPPED = "filas que no estén empaquetadas en trozos iguales"
 
 
-@check("fin-tapado", "labelled", "ends", severity="grave")
-def masked_end(case: Case, rows: list[Row], ends: set[int]):
-    """El token de fin está detrás de lo que se enseña, y ninguna fila lo cuenta."""
-    if not _hidden_ends(case) and not _counted_ends(case):
+@once
+def masked_ends(case: Case) -> tuple[int, list[Row]] | str | None:
+    """El token de fin que nadie cuenta, si importa, y las filas en que cierra algo que cuenta."""
+    counted = {row.ids[i] for row in case.labelled for i in row.supervised} & case.ends
+    hidden: dict[int, list[Row]] = {}
+    for row in case.labelled:
+        supervised, visible = set(row.supervised), _visible(case, row)
+        after = {row.ids[i] for before, i in pairwise(visible) if before in supervised}
+        for token in (after & case.ends) - counted:
+            hidden.setdefault(token, []).append(row)
+    if not hidden and not counted:
         return "algún token de fin en el texto de las filas"
-    token = _guilty_end(case)
-    if token is None:
-        return None
-    guilty = _hidden_ends(case)[token]
+    # Si otro fin de turno sí cuenta, que falte uno solo importa cuando es el del tokenizador.
+    if case.eos in hidden:
+        return case.eos, hidden[case.eos]
+    return None if counted else next(iter(hidden.items()))
+
+
+@check("fin-tapado", "labelled", "ends", masked_ends, severity="grave")
+def masked_end(case: Case, rows: list[Row], ends: set[int], masked: tuple[int, list[Row]]):
+    """El token de fin está detrás de lo que se enseña, y ninguna fila lo cuenta."""
+    token, guilty = masked
     said = ["prueba", case.pad == token and "relleno"]
     numbers = {"filas": len(rows), "con_fin": len(guilty), "id": token}
-    return Seen(numbers, guilty, say=said, texto=case.pieces([token])[0])
+    return Seen(numbers, guilty, say=said, texto=case.text_of(token))
 
 
 @check("relleno-contado", "labelled", **PADDING_LEVELS)
@@ -55,10 +71,7 @@ def no_end(case: Case, rows: list[Row], ends: set[int]):
     whole = [row for row in rows if row.supervised and row not in cut]
     if not whole:
         return "filas enteras, sin cortar y con algo que cuente"
-    # Con el fin en el texto pero tapado, el fallo es otro y ya está dicho.
-    masked = _guilty_end(case) is not None
     left_open = [row for row in whole if not _closes(case, row)]
-    left_open = [row for row in left_open if not (masked and _end_follows(case, row))]
     if not left_open:
         return None
     first = left_open[0]
@@ -67,7 +80,6 @@ def no_end(case: Case, rows: list[Row], ends: set[int]):
         left_open,
         say=["prueba", not case.is_chat and "seguido"],
         at_most=None if case.is_chat else "nota",
-        primera=first.number,
         ultimo=case.decode(first.ids[max(0, first.supervised[-1] - 3) :][:4]),
     )
 
@@ -121,7 +133,7 @@ def truncated(case: Case, rows: list[Row], ends: set[int]):
 def cut_rows(case: Case) -> list[Row]:
     """Las filas que llegan al tope y a las que les falta el fin, o todo lo que enseñar."""
     limit = _cap(case)
-    full = [row for row in case.rows if limit is not None and row.end - row.start >= limit]
+    full = [row for row in case.rows if limit is not None and len(row.real) >= limit]
     return [row for row in full if not _closed(case, row, row.end - 1) or _is_mute(row)]
 
 
@@ -133,7 +145,7 @@ def _is_mute(row: Row) -> bool:
 @once
 def _cap(case: Case) -> int | None:
     """El tope de longitud en tokens que parece haberse aplicado, o `None` si no se ve ninguno."""
-    lengths = Counter(row.end - row.start for row in case.rows)
+    lengths = Counter(len(row.real) for row in case.rows)
     longest = max(lengths)
     if longest in [dig(case, path) for path in LIMITS]:
         return longest
@@ -144,35 +156,8 @@ def _cap(case: Case) -> int | None:
         return longest
     near = [lengths[longest - back] for back in range(1, 6)]
     pile = lengths[longest] >= max(PILE, 3 * sum(near) / len(near))
-    below = [_closed(case, r, r.end - 1) for r in case.rows if r.end - r.start < longest]
+    below = [_closed(case, r, r.end - 1) for r in case.rows if len(r.real) < longest]
     return longest if pile and sum(below) > 0.5 * len(below) else None
-
-
-@once
-def _counted_ends(case: Case) -> set[int]:
-    """Los tokens de fin que alguna fila cuenta."""
-    return {row.ids[i] for row in case.labelled for i in row.supervised} & case.ends
-
-
-@once
-def _hidden_ends(case: Case) -> dict[int, list[Row]]:
-    """De cada token de fin que ninguna fila cuenta, las filas en que cierra algo que cuenta."""
-    hidden: dict[int, list[Row]] = {}
-    for row in case.labelled:
-        supervised, visible = set(row.supervised), _visible(case, row)
-        after = {row.ids[i] for before, i in pairwise(visible) if before in supervised}
-        for token in (after & case.ends) - _counted_ends(case):
-            hidden.setdefault(token, []).append(row)
-    return hidden
-
-
-def _guilty_end(case: Case) -> int | None:
-    """El token de fin tapado, si hay alguno y si importa."""
-    hidden = _hidden_ends(case)
-    # Si otro fin de turno sí cuenta, que falte uno solo importa cuando es el del tokenizador.
-    if case.eos in hidden:
-        return case.eos
-    return next(iter(hidden), None) if not _counted_ends(case) else None
 
 
 def _visible(case: Case, row: Row) -> list[int]:
@@ -181,13 +166,16 @@ def _visible(case: Case, row: Row) -> list[int]:
 
 
 def _closes(case: Case, row: Row) -> bool:
-    """Si lo último que cuenta en la pérdida es un token de fin.
+    """Si lo último que cuenta es un fin, aunque sea el primer token del relleno.
 
-    Vale también el primer token del relleno, si es el de fin y es el único que cuenta.
+    Con el fin detrás, pero tapado en todas las filas, el fallo es otro y ya está dicho.
     """
     last, after = row.supervised[-1], row.end
-    if last == after - 1 and after < len(row.ids) and row.ids[after] in case.ends:
-        if row.labels[after] == row.ids[after]:
+    if last == after - 1 and after < len(row.ids) and row.labels[after] in case.ends:
+        return True
+    if isinstance(masked_ends(case), tuple):
+        rest = [row.ids[i] for i in _visible(case, row) if i > last]
+        if rest and rest[0] in case.ends:
             return True
     return _closed(case, row, last)
 
@@ -199,14 +187,92 @@ def _closed(case: Case, row: Row, last: int) -> bool:
     return bool(visible) and visible[-1] in case.ends
 
 
-def _end_follows(case: Case, row: Row) -> bool:
-    """Si detrás de lo último que cuenta, salvo espacios, viene un token de fin."""
-    rest = [i for i in _visible(case, row) if i > row.supervised[-1]]
-    return bool(rest) and row.ids[rest[0]] in case.ends
-
-
 def _counted_padding(case: Case, row: Row) -> int:
     """El relleno que cuenta; un solo token de fin detrás del texto no es relleno, es el fin."""
     spots = [*range(1, row.start), *range(row.end, len(row.ids))]
     counted = [i for i in spots if row.labels[i] != IGNORED]
     return 0 if counted == [row.end] and row.ids[row.end] in case.ends else len(counted)
+
+
+@check("empaquetado", "rows")
+def packing(case: Case, rows: list[Row]):
+    """Filas con dos documentos o más y sin fronteras entre ellos."""
+    collated = case.collated
+    loose = collated.joined - collated.bounded
+    if collated.joined or collated.block_mask:
+        if not loose or collated.block_mask:
+            return None
+        numbers = {"lotes": collated.joined, "sin_fronteras": loose}
+        return Seen(numbers, rows[:8], say=["lotes"], severity="grave")
+    if not case.ends:
+        return "el tokenizador, para ver dónde acaba cada documento"
+    borders, said = _borders(case), ["prueba", "frontera"]
+    starts: dict[Row, list[int]] = {}  # dónde empieza cada documento de una fila, menos el primero
+    for row in rows:
+        real = row.real
+        while len(real) > 1 and (real[-1] in borders or case.is_blank(real[-1])):
+            real.pop()
+        starts[row] = [i + 1 for i in range(1, len(real) - 1) if real[i] in borders]
+    packed = [row for row in rows if starts[row]]
+    if len(packed) >= PACKED * len(rows):
+        at = starts[packed[0]][0]
+        words = {"alrededor": case.decode(packed[0].real[max(0, at - 6) : at + 6])}
+    else:
+        unrelated = _unrelated(case) if case.is_chat and case.roles is not None else None
+        if not isinstance(unrelated, tuple):
+            return unrelated
+        packed, mixed = unrelated
+        said, words = ["prueba", "mezcla"], {"mezcladas": mixed}
+    return Seen(
+        share("empaquetadas", packed, rows),
+        packed,
+        say=[*said, not case.is_chat and "seguido"],
+        severity="grave" if case.is_chat else "nota",
+        **words,
+    )
+
+
+def _borders(case: Case) -> set[int]:
+    """Los tokens que, en medio de una fila, solo pueden separar documentos."""
+    tokens = {case.eos, case.bos} - {None}
+    if not case.is_chat or case.wrapped:
+        return tokens
+    text = render_probe(case.tokenizer)
+    if text is None or case.roles is None or case.roles.name != "plantilla":
+        return set()
+    inside = text.strip()[1:-1]  # un fin que cierre cada respuesta de una misma charla no sirve
+    return {token for token in tokens if case.tokenizer.convert_ids_to_tokens(token) not in inside}
+
+
+def _unrelated(case: Case) -> tuple[list[Row], int] | str | None:
+    """Las filas con varios intercambios, y cuántas mezclan charlas que no tienen que ver."""
+    said = {row: between_markers(case, row) for row in case.rows}
+    several = [row for row in said if sum(m["role"] == "user" for m in said[row]) > 1]
+    if len(several) < PACKED * len(case.rows):
+        return None
+    whole, mixed = _origin(case, [[normalize(m["content"]) for m in said[row]] for row in several])
+    if mixed > 0.5 * len(several):
+        return several, mixed
+    if whole >= 0.5 * len(several):
+        return None
+    # Varias charlas cortas pegadas tienen la forma de una larga: las filas solas no lo dicen.
+    return "los diálogos de los que salen las filas, para saber si cada una es de una sola charla"
+
+
+def _origin(case: Case, read: list[list[str]]) -> tuple[int, int]:
+    """Cuántas filas son, enteras, de uno de los diálogos dados, y cuántas mezclan varios."""
+
+    def round_trip(text: str) -> str:
+        return case.decode(case.tokenizer.encode(text, add_special_tokens=False))
+
+    # Si no aparecen tal cual, como los devuelve el tokenizador, que puede cambiar signos y letras.
+    for spelled in (str, round_trip):
+        homes: dict[str, set[int]] = {}
+        for i, dialogue in enumerate(case.conversations or []):
+            for turn in dialogue.turns:
+                homes.setdefault(normalize(spelled(turn)), set()).add(i)
+        found = [[homes.get(text, set()) for text in texts] for texts in read]
+        shared = [bool(set.intersection(*sets)) for sets in found if sets and all(sets)]
+        if shared:
+            return sum(shared), len(shared) - sum(shared)
+    return 0, 0

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from course_lib.audit.case import Case
 from course_lib.audit.engine import Seen, check
-from course_lib.audit.rows import Row, as_list, dig
-from course_lib.audit.texts import all_ids
+from course_lib.audit.rows import Row, all_ids, as_list, dig
 from course_lib.encoding import IGNORED
 
 ASKED = -1  # el número de lo que no es una fila de entrenamiento
@@ -16,6 +15,8 @@ HALF = 0.5  # de los bloques
 NEWBORN = 0.3  # de la distancia habitual a la media de la tabla
 SHOWN = 1000  # filas que se apuntan en el informe
 NO_PEFT = "un modelo con adaptadores de peft: este no los lleva"
+FOR_USE = "los TrainingArguments: cargado así, este modelo es para usarlo, no para entrenar"
+NEW_TO = ("tokenizer", "el tokenizador, para saber qué tokens son nuevos")
 _BLOCK = re.compile(r"\.(?:h|layers?|blocks?)\.(\d+)\.")
 _WRAPPERS = re.compile(r"\.(?:base_layer|original_module|modules_to_save.*|token_adapter.*)$")
 
@@ -69,15 +70,10 @@ def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
         yield ASKED, list(ids) if isinstance(ids, list | tuple) else [int(ids)]
 
 
-NEW_TO = ("tokenizer", "el tokenizador, para saber qué tokens son nuevos")
-
-
 @check("nuevos-congelados", "model", peft_configs, NEW_TO, "rows", severity="grave")
 def frozen_new_tokens(case: Case, model, configs: dict, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
     new = sorted({token for row in rows for token in row.real} & _new_ids(case))
-    if not new:
-        return None
     embeddings = model.get_input_embeddings()
     table = next(name for name, module in model.named_modules() if module is embeddings)
     stem = _WRAPPERS.sub("", table)
@@ -96,11 +92,7 @@ def frozen_new_tokens(case: Case, model, configs: dict, _, rows: list[Row]):
 
 
 def _new_ids(case: Case) -> set[int]:
-    """Los tokens añadidos sobre el vocabulario de base que el modelo no trae aprendidos.
-
-    Son nuevos los que se añadieron a un tokenizador cargado de un archivo que no los traía, y los
-    que tienen por vector casi la media de la tabla, que es como nace una fila al agrandarla.
-    """
+    """Los tokens añadidos que su archivo no traía, o con un vector casi igual a la media."""
     base = case.tokenizer.vocab_size
     added = {i for i in case.tokenizer.added_tokens_decoder if i >= base}
     shipped = case.tokenizer.init_kwargs.get("added_tokens_decoder")
@@ -130,9 +122,7 @@ def no_effect(case: Case, model):
     if not trainable:
         loaded = all(config.inference_mode for config in configs.values())
         if case.args is None and case.train_dataset is None and loaded:
-            return (
-                "los TrainingArguments: cargado así, este modelo es para usarlo, no para entrenar"
-            )
+            return FOR_USE
         return Seen(numbers, say=["inferencia"])
     if "LORA" not in peft_kinds(case):
         return None

@@ -46,7 +46,7 @@ def get(id: str) -> Exercise:
     """
     exercises = all_exercises()
     if id not in exercises:
-        raise ValueError(f"No hay ejercicio «{id}»; hay estos: {', '.join(sorted(exercises))}.")
+        raise ValueError(f"No hay ejercicio «{id}»; hay estos: {', '.join(exercises)}.")
     return exercises[id]
 
 
