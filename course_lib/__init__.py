@@ -4,13 +4,14 @@ Importar este paquete es instantáneo: torch y transformers se cargan solo dentr
 que los necesitan. Qué módulos usa cada lección, además de `tracks` (la ruta), `evaluation`, `plots`
 y `tables`, que salen en casi todas:
 
-- 01, cuándo ajustar: `decision`, `costs`, `ladder`, `world`.
-- 02, preguntar y buscar: `retrieval`, `reading`, `world`.
-- 03, el dataset: `dialogues`, `encoding`.
+- 01, decidir: `decision`, `costs`, `ladder`, `world`, `chat`, `encoding`, `original`, `training`.
+- 02, preguntar y buscar: `retrieval`, `reading`, `world`, `encoding`.
+- 03, el dataset: `dialogues`, `encoding`, `training`.
 - 04, entrenar: `training`, `resume`, `original`, `encoding`.
-- 05, la demo del fracaso: `chat`, `original`, `encoding`.
-- 06, la autopsia: `autopsy`, `audit`, `original`.
-- 07, hacerlo bien: `tuning`, `resume`, `audit`, `ladder`, `big_model` con `costs`.
+- 05, la demo del fracaso: `chat`, `original`, `encoding`, `dialogues`, `world`.
+- 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`, `world`.
+- 07, hacerlo bien: `tuning`, `encoding`, `resume`, `training`, `audit`, `ladder`, `big_model`,
+  `costs`, `chat`, `dialogues`, `reading`, `world`.
 
 `exercises` son los ejercicios de todas; `hub` carga de Hugging Face; `lessons` y `cli` son la orden
 `curso`.

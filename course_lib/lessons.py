@@ -16,10 +16,7 @@ from course_lib.tables import from_json
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # Una barra quedaría grabada a medias en el cuaderno ejecutado.
 NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
-DEAD_KERNEL = (
-    "se cerró de golpe, quizá por falta de memoria; un entrenamiento a medias sigue al repetir "
-    "la orden"
-)
+DEAD_KERNEL = "se cerró de golpe, quizá por falta de memoria; al repetir, un ajuste a medias sigue"
 SCOREBOARD_FILE = "resultados.json"
 DRIVE = "/content/drive/MyDrive"  # donde Colab pone tu Drive, si lo activas
 
@@ -35,6 +32,8 @@ def prepare(track: str = "", examples: str | int = "") -> None:
     """
     os.environ.update({"CURSO_RUTA": track} if track else {})
     os.environ.update({"CURSO_EJEMPLOS": str(examples)} if examples != "" else {})
+    # Con otro programa en marcha, los hilos que esperan girando alargan varias veces cada celda.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if Path(DRIVE).is_dir():
         os.environ.setdefault("CURSO_SALIDA", f"{DRIVE}/curso-ajuste-fino/salida")
 

@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import course_lib
 from course_lib import data_path
 
 ROOT = Path(__file__).parents[1]
@@ -25,8 +26,14 @@ PACKAGE_HOSTS = re.compile(
 CPU_INDEX = "download." + "pytorch.org/whl/cpu"
 MAY_NAME_CPU_INDEX = {"README.md", ".github/workflows/ci.yml"}
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root)/\w")
-# Lo que cabe en la cabeza de quien llega: líneas de cada parte de la biblioteca.
-ROOM = {"course_lib": 5_500, "course_lib/audit": 2_300, "course_lib/exercises": 900}
+# Lo que cabe en la cabeza de quien llega: líneas de cada parte de la biblioteca. Los ejercicios de
+# una lección nueva traen su sitio.
+NEW_LESSONS = len(list((ROOT / "notebooks").glob("[0-9]*.ipynb"))) - 7
+ROOM = {
+    "course_lib": 5_500,
+    "course_lib/audit": 2_300,
+    "course_lib/exercises": 900 + 120 * NEW_LESSONS,
+}
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -58,15 +65,18 @@ def imports_of(name: str, path: Path) -> set[str]:
     return imported(path.read_text(encoding="utf-8"), package)
 
 
-def notebook_imports() -> set[str]:
-    """Lo que importan los cuadernos."""
+def notebook_imports(*paths: Path) -> set[str]:
+    """Lo que importan esos cuadernos; si no se dice cuáles, todos."""
     found = set()
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
+    for path in paths or (ROOT / "notebooks").glob("*.ipynb"):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "code":
                 code = re.sub(r"^([ \t]*)%.*$", r"\1pass", "".join(cell["source"]), flags=re.M)
                 found |= imported(code)
     return found
+
+
+MODULES = modules("course_lib").keys() - {"course_lib"}
 
 
 def project() -> dict:
@@ -112,6 +122,18 @@ for name in {[*modules("course_lib")]}:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not run.stdout.strip()
+
+
+def test_the_map_of_the_library_and_the_readme_name_each_lesson_as_it_is():
+    entries = re.split(r"\n- (?=\d\d, )", course_lib.__doc__.split("\n\n`exercises`")[0])
+    mapped = {entry[:2]: set(re.findall(r"`(\w+)`", entry)) for entry in entries[1:]}
+    everywhere = set(re.findall(r"`(\w+)`", entries[0])) | {"exercises", "lessons"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        names = {full.split(".")[1] for full in notebook_imports(path) if full in MODULES}
+        assert mapped.pop(path.stem[:2]) == names - everywhere, f"el mapa, en {path.stem}"
+        assert f"](notebooks/{path.name})" in readme
+    assert not mapped
 
 
 def test_the_library_is_as_large_as_was_agreed():
