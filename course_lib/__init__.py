@@ -9,7 +9,7 @@ y `tables`, que salen en casi todas:
 - 03, el dataset: `dialogues`, `encoding`, `training`.
 - 04, entrenar: `training`, `resume`, `original`, `encoding`.
 - 05, la demo del fracaso: `chat`, `original`, `encoding`, `dialogues`, `world`.
-- 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`, `world`.
+- 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`.
 - 07, hacerlo bien: `tuning`, `encoding`, `resume`, `training`, `audit`, `ladder`, `big_model`,
   `costs`, `chat`, `dialogues`, `reading`, `world`.
 

@@ -95,15 +95,18 @@ def test_each_lesson_runs_in_its_own_folder_and_offline(course):
     assert executed.cells[1].outputs[0].text == "notebooks 1\n"
 
 
-def test_a_lesson_that_chooses_a_track_of_the_hub_in_its_first_cell_has_network(
+def test_a_track_of_the_hub_has_network_chosen_in_the_first_cell_or_with_the_variable(
     course, monkeypatch
 ):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    code = 'import os\nRUTA = "gpt2"\nprint(os.environ.get("HF_HUB_OFFLINE"))'
-    path = write_lesson(course / "notebooks", "06_red", code)
-    lessons.run_notebooks([path], course / "salida")
-    executed = nbformat.read(course / "salida" / "06_red.ipynb", as_version=4)
-    assert executed.cells[1].outputs[0].text == "None\n"
+    path = course / "notebooks" / "06_red.ipynb"
+    for chosen in ("celda", "variable"):
+        monkeypatch.setenv("CURSO_RUTA", "gpt2" if chosen == "variable" else "")
+        code = f'import os\nRUTA = "{"gpt2" if chosen == "celda" else ""}"'
+        write_lesson(path.parent, path.stem, f'{code}\nprint(os.environ.get("HF_HUB_OFFLINE"))')
+        lessons.run_notebooks([path], course / "salida")
+        executed = nbformat.read(course / "salida" / path.name, as_version=4)
+        assert executed.cells[1].outputs[0].text == "None\n", chosen
 
 
 def test_peak_memory_is_that_of_the_kernels(course):

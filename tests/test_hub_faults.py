@@ -59,7 +59,7 @@ class Loader:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=user.env | {"CURSO_EJEMPLOS": "2", "HF_HUB_DOWNLOAD_TIMEOUT": "3"} | env,
+            env=user.env | {"CURSO_EJEMPLOS": "2", "HF_HUB_DOWNLOAD_TIMEOUT": "1"} | env,
             cwd=Path(__file__).parents[1],
         )
         self.errors: list[str] = []
@@ -195,7 +195,7 @@ TABLE = {
         "No se llega al Hub",
         "revisa la conexión y repite la celda",
         kept="config.json tokenizer_config.json",
-        delay=5,
+        delay=1.5,
     ),
     "los pesos llegan cambiados": row(
         "model",

@@ -219,8 +219,12 @@ def test_every_sentence_of_a_lesson_is_translated_and_no_translation_is_left_ove
 
 # --- Las salidas ---------------------------------------------------------------------------------
 
-# Lo que parece un número, sin lo que va pegado a letras (huellas, versiones) ni en una dirección.
-ADDRESS = re.compile(r"https?://\S+|arXiv:[\d.]+")
+# Lo que no es un número: direcciones, versiones («2.13.0»), modelos («OpenChat 3.5»), ejercicios
+# («Ejercicio 6.1»), máscaras («111000…») y, en NUMBER, lo que va pegado a letras, como las huellas.
+OTHER = re.compile(
+    r"https?://\S+|arXiv:[\d.]+|\b\d+(?:\.\d{1,2}){2,}\b|OpenChat [\d.]+|Ejercicio [\d.]+|'\d\.\d'"
+    r"|\b[01]{8,}\b"
+)
 NUMBER = re.compile(r"(?<![\w.,])\d[\d.,]*(?<![.,])(?![\w])")
 # «1.234.567», «12,5», «1.234,5» y hasta cuatro cifras seguidas, que así van también los años.
 SPANISH = re.compile(r"\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d{1,4}(?:,\d+)?")
@@ -233,7 +237,7 @@ def english_numbers(text: str) -> list[str]:
     >>> english_numbers("5.785 nats, 0.785, 12.5, 83813; bien: 5,785, 1.234, 2026, 83.813")
     ['5.785', '0.785', '12.5', '83813']
     """
-    text, found = ADDRESS.sub("", text), []
+    text, found = OTHER.sub("", text), []
     for match in NUMBER.finditer(text):
         number, loss = match.group(), re.match(r" ?(?:nats|%)", text[match.end() :])
         if number.startswith("0.") or not SPANISH.fullmatch(number) or ("." in number and loss):

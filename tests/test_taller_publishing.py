@@ -147,7 +147,7 @@ def test_the_page_of_a_published_lesson_fetches_no_image(course):
 @pytest.fixture
 def away(tmp_path, monkeypatch) -> Path:
     """Una carpeta vacía y un Python que no encuentra el curso ni sabe nada de él."""
-    for name in ("CURSO_RUTA", "CURSO_EJEMPLOS", "CURSO_SALIDA"):
+    for name in ("CURSO_RUTA", "CURSO_EJEMPLOS", "CURSO_SALIDA", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # así, al acabar, vuelven a su valor
         monkeypatch.delenv(name)
     monkeypatch.setattr(lessons, "DRIVE", "/no/hay")
@@ -177,11 +177,13 @@ def run_setup(source: str | None = None, **variables: str) -> list[str]:
     return asked
 
 
-def test_where_the_course_is_installed_the_cell_says_and_changes_nothing(away, monkeypatch, capsys):
+def test_where_the_course_is_installed_the_cell_says_nothing_and_only_calms_the_threads(
+    away, monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, "course_lib.lessons", lessons)
     before = dict(os.environ)
     assert run_setup() == []
-    assert dict(os.environ) == before
+    assert dict(os.environ) == before | {"OMP_WAIT_POLICY": "PASSIVE"}
     assert capsys.readouterr().out == ""
 
 
