@@ -26,6 +26,11 @@ TOY_TEXTS = [
 ] * 40
 
 
+def pytest_collection_finish():
+    """Lo ya importado no es basura: que quien la recoja no lo repase, que es lo que más tarda."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Con modelos de juguete, repartir el trabajo entre núcleos cuesta más que hacerlo."""
@@ -36,12 +41,11 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def light_collections():
-    """`Trainer` recoge la basura en cada ajuste: que no repase los módulos ya cargados."""
+    """Lo mismo con lo que importa `Trainer`, que recoge la basura en cada ajuste."""
     from transformers import Trainer  # noqa: F401
 
+    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

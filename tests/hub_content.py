@@ -92,13 +92,16 @@ SMALL_GPT2 = {"n_layer": 1, "n_embd": 96}
 SMALL_SMOLLM2 = {"num_hidden_layers": 1, "hidden_size": 144, "intermediate_size": 384}
 
 
-def publish_course(hub: LoopbackHub, folder: Path, shared: Path) -> None:
+def publish_course(
+    hub: LoopbackHub, folder: Path, shared: Path, tokens: int = GPT2_CONFIG["vocab_size"]
+) -> None:
     """Hace y publica los repositorios de la ruta `gpt2`, y los nombres antiguos que redirigen.
 
     Args:
         shared: la carpeta de la muestra real.
+        tokens: cuántos de los suyos conoce GPT-2; con menos, todo es más rápido.
     """
-    hub.publish("models", GPT2, write_gpt2(folder / "gpt2", shared))
+    hub.publish("models", GPT2, write_gpt2(folder / "gpt2", shared, tokens))
     hub.publish("models", SMOLLM2, write_smollm2(folder / "smollm2", shared))
     branch, copy, main = folder / "rama", folder / "copia", folder / "principal"
     for part, rows in dialogue_parts(shared).items():
@@ -133,24 +136,34 @@ def write_parquet(rows: list[dict], path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
 
-def write_gpt2(folder: Path, shared: Path) -> Path:
+def write_gpt2(folder: Path, shared: Path, tokens: int) -> Path:
     """GPT-2 con su configuración de verdad, menos el tamaño, y pesos al azar."""
     import torch
-    from tokenizers import ByteLevelBPETokenizer
 
-    own = shared / "gpt2_tokenizer"
-    write_text(folder / "merges.txt", (own / "merges.txt").read_text(encoding="utf-8"))
-    write_json(folder / "vocab.json", {token: id for id, token in enumerate(gpt2_tokens(shared))})
-    bpe = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    bpe.add_special_tokens(["<|endoftext|>"])
-    bpe.save(str(folder / "tokenizer.json"))
+    end = "<|endoftext|>"  # el último, como en el de verdad
+    vocab = [*[token for token in gpt2_tokens(shared) if token != end][: tokens - 1], end]
+    write_bpe(folder, shared, vocab, [end])
     write_json(folder / "tokenizer_config.json", {"model_max_length": 1024})
-    config = GPT2_CONFIG | SMALL_GPT2
+    ids = {"bos_token_id": tokens - 1, "eos_token_id": tokens - 1}
+    config = GPT2_CONFIG | SMALL_GPT2 | ids | {"vocab_size": tokens}
     write_json(folder / "config.json", config)
-    write_json(folder / "generation_config.json", GPT2_GENERATION)
+    write_json(folder / "generation_config.json", GPT2_GENERATION | ids)
     torch.manual_seed(2019)
     save_weights(gpt2_weights(config), folder)
     return folder
+
+
+def write_bpe(folder: Path, shared: Path, vocab: list[str], special: list[str]) -> None:
+    """El tokenizador: esos tokens y, de las uniones de GPT-2, las que hacen falta para ellos."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    write_json(folder / "vocab.json", {token: id for id, token in enumerate(vocab)})
+    merges = (shared / "gpt2_tokenizer" / "merges.txt").read_text(encoding="utf-8").splitlines()
+    known = merges[1 : 1 + len(vocab) - len(special) - 256]  # 256 tokens son bytes, no uniones
+    write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *known]) + "\n")
+    bpe = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    bpe.add_special_tokens(special)
+    bpe.save(str(folder / "tokenizer.json"))
 
 
 def gpt2_weights(config: dict) -> dict:
@@ -175,20 +188,11 @@ def write_smollm2(folder: Path, shared: Path) -> Path:
     tokens de GPT-2, para que el vocabulario sea del mismo tamaño.
     """
     import torch
-    from tokenizers import ByteLevelBPETokenizer
     from transformers import LlamaConfig, LlamaForCausalLM
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    own = shared / "gpt2_tokenizer"
-    size = SMOLLM2_CONFIG["vocab_size"]
-    vocab = {token: id for id, token in enumerate([*special, *gpt2_tokens(shared)][:size])}
-    merges = (own / "merges.txt").read_text(encoding="utf-8").splitlines()
-    merges = merges[1 : 1 + size - len(special) - 256]  # 256 tokens son bytes, no uniones
-    write_json(folder / "vocab.json", vocab)
-    write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
-    bpe = ByteLevelBPETokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    bpe.add_special_tokens(special)
-    bpe.save(str(folder / "tokenizer.json"))
+    vocab = [*special, *gpt2_tokens(shared)][: SMOLLM2_CONFIG["vocab_size"]]
+    write_bpe(folder, shared, vocab, special)
     write_json(
         folder / "tokenizer_config.json",
         {

@@ -9,6 +9,7 @@ from tests.banco.__main__ import table
 from tests.banco.caso import CHECKS, SEVERITIES, control, planted
 from tests.banco.medir import Outcome, all_cases, measure, run, scores
 
+pytestmark = pytest.mark.usefixtures("light_collections")
 PLANTED, CONTROLS, EXERCISED = 10, 60, 5
 
 

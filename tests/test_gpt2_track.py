@@ -1,20 +1,35 @@
 """La ruta gpt2 entera: todas las lecciones, sin tocar, contra un Hub servido en esta máquina.
 
 Los pesos son al azar y de una sola capa, y CURSO_EJEMPLOS lo recorta todo: no se prueba lo que
-GPT-2 sabe, sino que el camino de cada lección se recorre hasta el final.
+GPT-2 sabe, sino que el camino de cada lección se recorre hasta el final. De los tokens de GPT-2
+quedan los primeros, que con los cincuenta mil todo tarda el doble.
 """
 
 import re
+import shutil
 
 import pytest
+from hub_content import publish_course
 from jupyter_client.manager import KernelManager
+from loopback_hub import LoopbackHub
 from nbclient import NotebookClient
 
 from course_lib.lessons import find_notebooks, read_notebook
 
+TOKENS = 8_000
+
 
 @pytest.fixture
-def executed(hub, tmp_path):
+def hub(tmp_path, shared_data):
+    server = LoopbackHub()
+    publish_course(server, tmp_path / "publicado", shared_data, TOKENS)
+    yield server
+    server.close()
+    shutil.rmtree(tmp_path)  # son decenas de megas, y pytest guarda las de tres días
+
+
+@pytest.fixture
+def executed(hub, hub_env, tmp_path):
     """Los cuadernos, ejecutados; por su número.
 
     En un mismo núcleo, que olvida sus variables entre uno y otro: importar torch y los demás siete
@@ -22,8 +37,9 @@ def executed(hub, tmp_path):
     """
     notebooks = {path.stem.split("_")[0]: read_notebook(path) for path in find_notebooks()}
     kernel = KernelManager(kernel_name="python3")
-    variables = {"CURSO_RUTA": "gpt2", "CURSO_EJEMPLOS": "2", "CURSO_SALIDA": str(tmp_path)}
-    kernel.start_kernel(env=hub.env | variables | {"TQDM_DISABLE": "1"}, cwd=tmp_path)
+    chosen = {"CURSO_RUTA": "gpt2", "CURSO_EJEMPLOS": "2", "CURSO_SALIDA": str(tmp_path / "salida")}
+    own = hub_env(hub.url, tmp_path / "hf") | chosen | {"TQDM_DISABLE": "1"}
+    kernel.start_kernel(env=own, cwd=tmp_path)
     try:
         for number, notebook in notebooks.items():
             client = NotebookClient(notebook, km=kernel, timeout=300, coalesce_streams=True)
@@ -49,9 +65,9 @@ def test_every_lesson_runs_unmodified_against_the_hub_and_in_english(hub, execut
         assert "Ruta «gpt2»: openai-community/gpt2" in text, number
         assert "Recortada a 2 ejemplos" in text, number
 
-    asked = [hub.server.asked(p) for p in ("GET .*gpt2.*safetensors", "GET .*train/0000.parquet")]
+    asked = [hub.asked(p) for p in ("GET .*gpt2.*safetensors", "GET .*train/0000.parquet")]
     assert all(asked), "el modelo y los diálogos tienen que venir del Hub"
-    assert hub.server.asked("GET .*SmolLM2.*safetensors"), "y el modelo ya ajustado"
+    assert hub.asked("GET .*SmolLM2.*safetensors"), "y el modelo ya ajustado"
 
     # Las preguntas van en inglés; en español quedan la explicación y los ejercicios.
     assert "What is the capital of" in said["01"]

@@ -75,17 +75,17 @@ def test_about_70_percent_of_the_padded_positions_are_padding():
     assert cut < 0.01
 
 
-def tiny_track():
+def tiny_track(epochs: int = 2):
     """La ruta por omisión, con tan pocas charlas y tan cortas que se ajusta en un momento."""
     return dataclasses.replace(
-        get_track("mini"), train_dialogues=4, epochs=2, batch_size=4, max_length=48
+        get_track("mini"), train_dialogues=4, epochs=epochs, batch_size=8, max_length=48
     )
 
 
 def test_a_model_trained_by_halves_beforehand_is_not_taken_for_the_original_one(tmp_path):
     import torch
 
-    track, folder = tiny_track(), tmp_path / "fracaso"
+    track, folder = tiny_track(epochs=1), tmp_path / "fracaso"
     model, tokenizer = track.load_model(), track.load_tokenizer()
     with torch.no_grad():
         model.transformer.h[0].mlp.c_fc.weight += 0.01  # como si ya hubiera dado unos pasos
