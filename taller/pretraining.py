@@ -22,7 +22,7 @@ LAYERS, WIDTH, HEADS = 4, 192, 6
 ROWS = 16  # filas por paso: 16 × 256 = 4.096 tokens
 LEARNING_RATE = 2e-3
 WARMUP = 100
-STEPS = 11_500
+STEPS = 11_000
 SAVE_EVERY = 250
 GUESSWORK = 0.1  # cuánto pesa en la pérdida lo que no se puede adivinar
 SEEN = 0.2  # y qué parte de ello se mira: pesa lo mismo, en menos sitios, y cada paso cuesta menos
