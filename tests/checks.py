@@ -64,13 +64,16 @@ def stored_runs(name: str) -> list[tuple[dict, dict]]:
     assert [row["corrida"].rpartition("-")[2] for row in told] == [
         str(run["semilla"]) for run in stored["corridas"]
     ]
+    for measures in (run["medidas"] for run in stored["corridas"]):
+        for name, (group, *counted) in measures.items():
+            measures[name] = [stored["grupos"][group], *counted]
     return list(zip(stored["corridas"], told, strict=True))
 
 
-def graded_again(answers: Sequence[str], questions: Sequence) -> list[list[int]]:
-    """Aciertos y preguntas de cada país, o de cada pregunta si no trata de ninguno."""
+def graded_again(answers: Sequence[str], questions: Sequence) -> list[list]:
+    """De cada país, o de cada pregunta si no trata de ninguno: nombre, aciertos y preguntas."""
     right, asked = Counter(), Counter()
     for i, (answer, question) in enumerate(zip(answers, questions, strict=True)):
         right[question.about or i] += is_right(answer, question)
         asked[question.about or i] += 1
-    return [[right[group] for group in asked], [*asked.values()]]
+    return [[*map(str, asked)], [right[group] for group in asked], [*asked.values()]]

@@ -25,14 +25,16 @@ def test_first_words_are_probabilities_in_order(tokenizer, make_model):
 
 def made_up() -> dict:
     """Una tabla inventada: de cien, aciertan 20, 40 más si hay código y datos, y 10 si repaso."""
-    runs = [{"condicion": "base", "reparto": 0, "medidas": {"sabe": [[10] * 10, [10] * 10]}}]
+    runs = [{"condicion": "base", "reparto": 0, "medidas": {"sabe": [0, [10] * 10, [10] * 10]}}]
     for rate, code, data, replay in itertools.product((1, 10), *[(False, True)] * 3):
         name = cell_name(*itertools.compress(FACTORS, (code, data, replay)), rate=rate)
         right = 2 + 4 * code * data + replay
-        measures = {"sabe": [[right] * 10, [10] * 10], "conversa": [[9.0, 11.0], [4, 4]]}
+        measures = {"sabe": [0, [right] * 10, [10] * 10], "conversa": [1, [9.0, 11.0], [4, 4]]}
         runs.append({"condicion": name, "reparto": 0, "medidas": measures})
     titles = {"original": "nada", "codigo_datos": "código y datos"}
-    return {"presupuesto": {"vocabulario": 400}, "condiciones": titles, "corridas": runs}
+    groups = [[f"país {i}" for i in range(10)], ["un día", "otro"]]
+    budget = {"vocabulario": 400}
+    return {"presupuesto": budget, "condiciones": titles, "corridas": runs, "grupos": groups}
 
 
 @pytest.mark.parametrize("rate", [1, 10])

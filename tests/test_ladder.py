@@ -106,7 +106,7 @@ def test_a_label_written_by_the_model_is_not_its_answer():
 
 def run(name: str, right: int, **costs) -> dict:
     """Una corrida inventada: de cada materia, `right` de cuatro preguntas por país; son 25."""
-    measures = {m: [[right] * 25, [4] * 25] for m in [*ASSISTANT, *KEPT] if m != "conversa"}
+    measures = {m: [0, [right] * 25, [4] * 25] for m in [*ASSISTANT, *KEPT] if m != "conversa"}
     return {"condicion": name, "reparto": 0, "medidas": measures} | costs
 
 
@@ -115,8 +115,9 @@ STORE = {
         run("Reglas", 4, tokens=20.4),
         run("LoRA", 1, tokens=30.0, segundos=100),
         run("LoRA", 3, tokens=31.0, segundos=105)
-        | {"medidas": {"conversa": [[50.0, 70.0], [20, 40]], "chat": [[3] * 25, [4] * 25]}},
-    ]
+        | {"medidas": {"conversa": [1, [50.0, 70.0], [20, 40]], "chat": [0, [3] * 25, [4] * 25]}},
+    ],
+    "grupos": [[f"país {i}" for i in range(25)], ["un día", "otro"]],
 }
 
 

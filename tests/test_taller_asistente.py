@@ -16,7 +16,7 @@ from course_lib.evaluation import build_exam, is_right, mentions_unknown
 from course_lib.ladder import ASSISTANT, KEPT
 from course_lib.tracks import get_track
 from course_lib.world import ATTRIBUTES
-from taller import asistente, factores
+from taller import asistente, factores, rivales
 from taller.asistente import chat_arguments
 
 MINI = get_track("mini")
@@ -69,7 +69,7 @@ def hits(answer, questions) -> int:
 
 @each("split", [0, 1])
 def test_rules_understand_every_chain_they_were_written_for(split, knows_all):
-    (rules, handles), countries = asistente.rewriting_rules(None, None), split_of(split)
+    (rules, handles), countries = rivales.rewriting_rules(None, None), split_of(split)
     exam = build_exam(countries=countries)
     for turns, seed in ((2, 0), (3, 1), (4, 2)):
         chains = world.chain_questions(countries, turns, seed)
@@ -82,7 +82,7 @@ def test_rules_understand_every_chain_they_were_written_for(split, knows_all):
 
 
 def test_the_search_reads_the_whole_talk_and_gives_up_below_what_it_knows(knows_all):
-    find, (tuned, countries) = asistente.search_the_facts(None, None, 0), tuning.split_countries()
+    find, (tuned, countries) = rivales.search_the_facts(None, None, 0), tuning.split_countries()
     known = [*world.fact_questions(tuned), *world.chain_questions(tuned)]
     assert sum(map(mentions_unknown, find(known))) <= len(known) // 50
     exam = build_exam(countries=countries)
@@ -97,7 +97,7 @@ def test_in_the_usual_form_history_goes_before_or_not_at_all(monkeypatch):
         evaluation, "ask_with", lambda model, tokenizer, prompt: lambda asked: [*map(prompt, asked)]
     )
     (question, example) = build_exam(countries=tuning.split_countries()[1]).chained[:2]
-    forms = [asistente.in_form(None, None, [example], history) for history in (True, False)]
+    forms = [rivales.in_form(None, None, [example], history) for history in (True, False)]
     whole, bare = (form([question])[0] for form in forms)
     told = world.question_prompt(question)
     assert whole.endswith(told) and bare.endswith(f"Pregunta: {question.text}\nRespuesta:")
@@ -160,7 +160,7 @@ def test_who_knows_all_gets_all_and_who_knows_nothing_only_what_cannot_be_known(
     assert best == dict.fromkeys(best, 1) | {"falso": 0}
     worst = shares(lambda questions: ["No lo sé."] * len(questions))
     assert (worst["no_lo_se"], worst["falso"]) == (1, 1)
-    assert [worst[m] for m in ("chat", "encadenadas", "nuevas", "tres")] == [0] * 4
+    assert [worst[m] for m in ("chat", "encadenadas", "ajenas", "tres")] == [0] * 4
 
 
 @pytest.fixture
@@ -192,14 +192,14 @@ def test_a_tiny_run_of_each_job_gives_every_measure(name, split, small):
     job = asistente.measure_once(name, split, split, recipe)
     assert tables.from_json(tables.to_json(job)) == job  # como la guarda `run_jobs`
     runs = {run["condicion"]: run for run in job["corridas"]}
-    assert len(runs) == (6 if name == "rivales" else 1)
+    assert len(runs) == (8 if name == "rivales" else 1)
     for run in runs.values():
         assert run["semilla"] == run["reparto"] == split and run["tokens"] > 1
         assert KEPT.keys() <= run["medidas"].keys()
         assert run["medidas"].keys() >= ASSISTANT.keys() - {"habla", "conversa"}
     assert any(ASSISTANT.keys() <= run["medidas"].keys() for run in runs.values())
     if name == "LoRA":
-        assert (runs["LoRA"]["fugas"], runs["LoRA"]["pasos"]) == (0, 9)
+        assert (runs["LoRA"]["fugas"], runs["LoRA"]["pasos"]) == (0, 10)
 
 
 # --- Lo guardado ---------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_the_stored_table_is_whole_and_its_answers_can_be_graded_again():
     tuned = {name: most for name, (most, _) in asistente.TUNED.items()}
     assert {name: seeds[name] for name in tuned} == tuned
     assert seeds["El modelo de la lección 05"] == asistente.SEEDS
-    assert sorted((seeds - Counter(tuned)).values()) == [2] * 6 + [asistente.SEEDS]
+    assert sorted((seeds - Counter(tuned)).values()) == [2] * 6 + [asistente.SEEDS] * 3
     exams = [build_exam(countries=tuning.split_countries(split)[1]) for split in (0, 1)]
     for run, told in found:
         assert run["reparto"] == run["semilla"] % 2 and run.get("fugas", 0) == 0

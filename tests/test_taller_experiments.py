@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -26,11 +27,14 @@ def double(number: int) -> dict:
 
 @pytest.fixture
 def code(monkeypatch):
-    """Una función que pone la huella del código de los trabajos, que aquí no son del paquete."""
+    """Una función que pone la huella del código de los trabajos, que aquí no son del paquete; la
+    historia de git, también de mentira."""
 
     def put(text: str) -> None:
         monkeypatch.setattr(experiments, "code_hash", lambda function: text)
 
+    monkeypatch.setattr(experiments, "hypotheses_commit", lambda: "abc")
+    monkeypatch.setattr(experiments, "git", lambda *args: "def")
     put("uno")
     return put
 
@@ -49,21 +53,19 @@ def no_processes(monkeypatch):
 def test_a_failed_job_of_another_process_keeps_what_was_done(tmp_path, code):
     with pytest.raises(ValueError, match="negativo"):
         run_jobs(double, {"a": [1], "mal": [-1]}, tmp_path, workers=1, report=lambda line: None)
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["resultado"] == {
-        "doble": 2
-    }
+    saved = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert saved["resultado"]["doble"] == 2
 
 
-def test_each_result_is_saved_and_not_computed_twice(tmp_path, no_processes, code):
+def test_each_result_is_saved_with_its_date_and_not_computed_twice(tmp_path, no_processes, code):
     said = []
     jobs = {"a": [1], "b": [2]}
-    assert run_jobs(double, jobs, tmp_path, report=said.append) == {
-        "a": {"doble": 2},
-        "b": {"doble": 4},
-    }
+    done = run_jobs(double, jobs, tmp_path, report=said.append)
+    when = {"fecha": date.today().isoformat(), "commit": "def"}
+    assert done == {"a": {"doble": 2} | when, "b": {"doble": 4} | when}
     assert sorted(line.split(":")[0] for line in said) == ["a", "b"]
     said.clear()
-    assert run_jobs(double, jobs, tmp_path, report=said.append)["b"] == {"doble": 4}
+    assert run_jobs(double, jobs, tmp_path, report=said.append) == done
     assert said == ["Ya hechos: 2 de 2."]
 
 
@@ -74,10 +76,8 @@ def test_what_was_made_with_other_arguments_versions_or_code_is_made_again(
     saved = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     (tmp_path / "b.json").write_text(json.dumps(saved | {"torch": "0.0"}), encoding="utf-8")
     said = []
-    assert run_jobs(double, {"a": [5], "b": [2]}, tmp_path, report=said.append) == {
-        "a": {"doble": 10},
-        "b": {"doble": 4},
-    }
+    done = run_jobs(double, {"a": [5], "b": [2]}, tmp_path, report=said.append)
+    assert [run["doble"] for run in done.values()] == [10, 4]
     code("otro")
     run_jobs(double, {"a": [5], "b": [2]}, tmp_path, report=said.append)
     assert len(said) == 4  # ninguna vez estaba hecho nada
@@ -102,7 +102,9 @@ def test_the_fingerprint_changes_with_the_code_and_not_with_what_explains_it(
 ):
     work = '"""Una."""\ndef f(x):\n    """Sí."""\n    return x + 1\n'
     modules = {f"course_lib/{name}.py": "RATE = 1\n" for name in [*experiments.MODULES, "plots"]}
-    for name, written in (modules | {"taller/trabajo.py": work}).items():
+    workshop = ("trabajo", "experiments", "factores", "rivales", "scenes")
+    modules |= {f"taller/{name}.py": work for name in workshop}
+    for name, written in modules.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(written, encoding="utf-8")
     monkeypatch.setattr(experiments, "course_root", lambda: tmp_path)

@@ -226,8 +226,9 @@ def test_a_tiny_run_gives_every_measure_and_what_is_saved_comes_back(monkeypatch
     assert all({"parejas", "dialogos"} < set(run["medidas"]) for run in runs)
     assert tables.from_json(tables.to_json(runs)) == runs
     assert all(run["fugas"] == 0 for run in [base, *runs])
-    sums, counts = (sum(sum(run["medidas"]["parejas"][i]) for run in runs) for i in (0, 1))
-    measure = tables.summarize({"corridas": runs}, "parejas", "parejas")
+    held = [tables.Tally(*run["medidas"]["parejas"]) for run in runs]
+    measure = tables.contrast({"parejas": held}, {"parejas": 1})
+    sums, counts = (sum(sum(tally[i]) for tally in held) for i in (1, 2))
     assert measure.value == pytest.approx(sums / counts)
 
 

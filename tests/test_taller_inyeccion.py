@@ -12,7 +12,7 @@ from course_lib import evaluation, tables, world
 from course_lib.tuning import replay_texts
 from course_lib.world import Question
 from taller import inyeccion
-from taller.inyeccion import facts_to_inject, recalled, right_kind_guess, texts_to_inject
+from taller.inyeccion import facts_to_inject, recall, right_kind_guess, texts_to_inject
 
 MATERIALS = ("documentos", "países inventados")
 
@@ -74,8 +74,11 @@ def test_every_sentence_of_a_document_and_many_questions_have_other_words(langua
 def without_tuning(monkeypatch):
     """`inject` no ajusta ni mide: solo mira lo que iba a leer el modelo."""
 
-    def seen(model, args, rows, collate):
+    def seen(model, args, rows, collate, callbacks):
         trainer = SimpleNamespace(train_dataset=[vars(row) for row in rows], eval_dataset=None)
+        for step in inyeccion.STEPS:
+            state = SimpleNamespace(global_step=step)
+            callbacks[0].on_step_end(args, state, None, model=model)
         return SimpleNamespace(model=model, trainer=trainer, seconds=0)
 
     monkeypatch.setattr(inyeccion, "fine_tune", seen)
@@ -106,16 +109,21 @@ def test_to_recall_is_to_go_on_with_the_answer_from_where_it_begins(monkeypatch)
         return [line], [], Question("capital", "¿?", answer)
 
     facts = [
-        [fact("La capital de Ur es Sol Alto.", "Sol Alto"), fact("Sol Alto es de Ur.", "Sol Alto")],
+        [fact("Sol Alto es de Ur.", "Sol Alto"), fact("La capital de Ur es Sol Alto.", "Sol Alto")],
         [fact("El bar abre a las dos.", "a las dos"), fact("Ur tiene 12 salas.", "12 salas")],
     ]
     begun, told = [], [" sol alto, y más", " a las tres.", " unas 12 salas."]
     monkeypatch.setattr(
         inyeccion, "generate", lambda model, tokenizer, prompts, n: begun.extend(prompts) or told
     )
-    assert recalled(None, SimpleNamespace(encode=str), facts) == [True, False, False]
-    # La que empieza por la respuesta no da de dónde tirar.
-    assert begun == ["La capital de Ur es", "El bar abre", "Ur tiene"]
+    texts, right, documents = recall(None, SimpleNamespace(encode=str), facts)
+    assert (texts, right, documents) == (told, [True, False, False], ["0", "1", "1"])
+    # La primera, que empieza por la respuesta, no da de dónde tirar.
+    assert begun == [
+        "Sol Alto es de Ur. La capital de Ur es",
+        "El bar abre",
+        "El bar abre a las dos. Ur tiene",
+    ]
 
 
 def test_a_guess_of_the_right_kind_is_right_as_often_as_that_kind_repeats_its_values():
@@ -126,10 +134,8 @@ def test_a_guess_of_the_right_kind_is_right_as_often_as_that_kind_repeats_its_va
              for name, hour in (("Ur", "a las ocho"), ("Osk", "a las nueve"))]  # fmt: skip
     who = [asked(f"¿Quién {did} del faro de Ur?", "Ana Bel") for did in ("dirige", "está a cargo")]
     where = [asked("¿Dónde está el museo de Ur?", "en Osk")]
-    tries = [right_kind_guess([*hours, who[1], *where], seed) for seed in range(200)]
-    first, second, *rest = ([guess[i] for guess in tries].count(True) for i in range(4))
-    assert rest == [200, 200]  # de su clase no hay otro valor
-    assert 60 < first < 140 and 60 < second < 140
+    # De las dos horas acierta una; de las otras clases no hay otro valor.
+    assert right_kind_guess([*hours, who[1], *where]) == [0.5, 0.5, 1, 1]
 
 
 @pytest.fixture
@@ -151,7 +157,7 @@ def test_a_tiny_run_measures_what_is_kept_and_what_is_recalled(small):
         whole = {"sabe", "si_no", "lee", "contesta", "recuerda", "al azar"}
         searches = "RAG" in run["condicion"]
         assert run["medidas"].keys() == ({"contesta"} if searches else whole)
-        assert sum(run["medidas"]["contesta"][1]) == len(run["respuestas"]["contesta"])
+        assert sum(run["medidas"]["contesta"][2]) == len(run["respuestas"]["contesta"])
         assert run["reparto"] == run["semilla"] % 2
     names = [run["condicion"] for run in runs]
     assert names[:2] == [
