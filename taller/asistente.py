@@ -156,7 +156,7 @@ def question_sets(split: int) -> dict[str, list[Question]]:
     """
     _, countries = split_countries(split)
     exam, rng = evaluation.build_exam(countries=countries), random.Random(split)
-    facts = itertools.product(countries, ATTRIBUTES)
+    facts = [*itertools.product(countries, ATTRIBUTES)]
     absent = [replace(countries[0], name=name) for name in ABSENT]
     never = [world.fact_question(c, rng.choice(ATTRIBUTES)) for c in absent]
     return {
@@ -167,6 +167,10 @@ def question_sets(split: int) -> dict[str, list[Question]]:
         "tres": world.chain_questions(countries, turns=3),
         "ajenas": [world.chain([c], 1, rng, ("ajenas",), attribute=a) for c, a in facts],
         "ajenas_encadenadas": world.chain_questions(countries, source="ajenas"),
+        "ajenas_si_no": [
+            world.yes_no_question(c, a, (i + i // 4) % 2 == 0, rng, None, countries, "ajenas")
+            for i, (c, a) in enumerate(facts)
+        ],
         "no_lo_se_reales": [replace(q, kind="no lo sé", answer="no lo sé") for q in never],
     }
 

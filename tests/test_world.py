@@ -11,6 +11,7 @@ import pytest
 from checks import each
 
 from course_lib import data_path, reading, world
+from course_lib.dialogues import normalize
 from course_lib.world import ATTRIBUTES, NO, WORDS, YES
 
 COUNTRIES = world.load_countries()
@@ -196,6 +197,9 @@ def test_other_peoples_wordings_are_only_used_when_asked_for():
         for q in world.chain_questions(some, 3, source=source):
             forms = {world.render(t, pais=q.about) for t in said(source, "cambio")}
             assert q.text in forms | said(source, "seguir")
+    for a, kind in itertools.product(ATTRIBUTES, ("preguntas", "seguir", "cambio", "si_no")):
+        theirs, *ours = ({*map(normalize, world.wordings(a, kind, s))} for s in reversed(sources))
+        assert not theirs & set.union(*ours)  # con ninguna de examinar se ajusta
     assert world.wordings("capital", "seguir", "ajenas", "en") == world.wordings(
         "capital", "seguir", "hechos", "en"
     )
