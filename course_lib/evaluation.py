@@ -1,18 +1,17 @@
 """Examinar: las mismas preguntas en todas las lecciones, cómo se hacen y cómo se corrigen."""
 
-import math
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from course_lib import world
 from course_lib.chat import first_turn, generate
 from course_lib.dialogues import normalize, shipped_dialogues
 from course_lib.encoding import Encoded, Kind, collate, pair_messages
 from course_lib.reading import reading_questions, unknown_questions
-from course_lib.tables import Measure, mean, proportion
+from course_lib.tables import Measure, Tally, contrast, mean, proportion
 from course_lib.world import Country, Question
 
 Answerer = Callable[[Sequence[Question]], list[str]]
@@ -257,16 +256,13 @@ def talk_loss(
 ) -> Measure:
     """Pérdida por token real (texto del usuario y respuesta) de diálogos apartados, en nats.
 
-    Ni los marcadores ni el relleno entran; `n` cuenta los tokens. El intervalo es el de una razón
-    de sumas por conglomerados (Cochran, 1977, cap. 6): las parejas de un mismo diálogo comparten
-    turnos, así que cuentan como una sola observación. Los argumentos, los de `talk_sums`.
+    Ni los marcadores ni el relleno entran; `n` cuenta los tokens. Las parejas de un mismo diálogo
+    comparten turnos, así que en el intervalo, el de `contrast`, cuentan como una sola observación.
+    Los argumentos, los de `talk_sums`.
     """
     sums, counts = talk_sums(model, encoded, groups, pad_token_id, batch_size, kinds)
-    tokens = counts.total()
-    loss = sums.total() / tokens
-    spread = sum((sums[g] - loss * counts[g]) ** 2 for g in sums)
-    half = 1.96 * math.sqrt(spread) / tokens
-    return Measure(loss, tokens, loss - half, loss + half)
+    spoken = Tally([*map(str, counts)], [sums[g] for g in counts], [*counts.values()])
+    return replace(contrast({"": [spoken]}, {"": 1}), seeds=())
 
 
 def talk_sums(

@@ -67,10 +67,6 @@ class Measure:
         value, low, high = (number(100 * x) for x in (self.value, self.low, self.high))
         return f"{'+' if self.value > 0 else ''}{value} [{low}, {high}]"
 
-    def overlaps(self, other: "Measure") -> bool:
-        """Si los dos intervalos se pisan."""
-        return self.low <= other.high and other.low <= self.high
-
 
 def wilson(hits: float, n: int) -> tuple[float, float]:
     """Intervalo del 95% para una proporción de `hits` aciertos en `n` intentos (Wilson, 1927).

@@ -156,12 +156,6 @@ def test_a_measure_is_a_percentage_or_nats_always_with_its_interval():
     assert Measure(2.314, 999, 2.27, 2.351).nats == "2,31 [2,27, 2,35]"
 
 
-def test_two_measures_overlap_if_their_intervals_touch():
-    low, middle, high = (Measure(x, 10, x - 0.1, x + 0.1) for x in (0.2, 0.35, 0.6))
-    assert low.overlaps(middle) and middle.overlaps(low)
-    assert not low.overlaps(high) and not high.overlaps(low)
-
-
 def test_what_is_not_there_is_a_dash():
     assert markdown(["Quién", "Sabe"], [["uno", None], ["dos", 0]]).splitlines()[2:] == [
         "| uno | — |",
