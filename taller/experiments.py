@@ -100,7 +100,8 @@ def run_jobs(
 def provenance() -> dict[str, str]:
     """La fecha, las versiones y las huellas del minimodelo y de los datos: de dónde sale un
     resultado guardado."""
-    files = [f for folder in DATA for f in sorted(data_path(folder).glob("*.*"))]
+    found = [f for folder in DATA for f in sorted(data_path(folder).glob("*.*"))]
+    files = [file for file in found if file.suffix != ".md"]  # lo que solo explica no decide
     data = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     return {
         "fecha": date.today().isoformat(),

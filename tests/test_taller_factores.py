@@ -238,7 +238,7 @@ def test_a_tiny_run_gives_every_measure_and_what_is_saved_comes_back(monkeypatch
 def test_the_stored_table_is_whole_and_its_answers_can_be_graded_again():
     found = stored_runs("factores")
     assert tables.stored("factores")["presupuesto"]["pasos"] == total_steps(MINI)
-    seeds = {"base": 2} | {name: 8 if name in factores.HEADLINE else 4 for name in conditions()}
+    seeds = {"base": 2} | {name: factores.seeds_of(c) for name, c in conditions().items()}
     assert Counter(run["condicion"] for run, _ in found) == seeds
     exams = [unseen_exam(split=split) for split in (0, 1)]
     for run, told in found:

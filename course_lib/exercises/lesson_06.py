@@ -44,14 +44,14 @@ EXERCISES = {
     "6.3": Exercise(
         function(
             "compare(before, after)",
-            (([False, False, True], [True, True, True]), (2, 0), "se ganan dos y no se pierde nada"),
+            (([False, False, True], [True, True, True]), (2, 0), "se ganan las dos primeras"),
             (([True, True], [False, True]), (0, 1), "se pierde la primera"),
             (([True, False, False, True], [False, True, True, True]), (2, 1), "unas y otras"),
             (([True, False], [True, False]), (0, 0), "contestan lo mismo"),
         ),
-        "Recorre las dos listas a la vez, con `zip`, y mira solo las preguntas en que no coinciden.",
+        "Recorre las dos listas a la vez, con `zip`, y mira solo dónde no coinciden.",
         "Se gana si `after` acierta y `before` no; se pierde, al revés.",
-        praise="Doce ganadas y ninguna perdida dicen más que dos porcentajes cuyos márgenes se pisan.",
+        praise="Doce ganadas y ninguna perdida dicen más que dos márgenes que se pisan.",
         solution="""def compare(before, after):
     won = sum(now and not then for then, now in zip(before, after))
     lost = sum(then and not now for then, now in zip(before, after))
