@@ -41,6 +41,7 @@ from course_lib.tuning import BATCH, SEED, half_precision, rhythm, split_countri
 from course_lib.world import ATTRIBUTES, Question
 from taller import experiments, factores
 from taller.rivales import (
+    careful_rules,
     examples_in_chat,
     in_form,
     keyword_rules,
@@ -295,6 +296,7 @@ def rivals(seed: int, split: int) -> dict[str, dict]:
         for name, rules in (
             ("Reglas que reescriben y encaminan", rewriting_rules),
             ("Reglas por palabras clave", keyword_rules),
+            ("Reglas a conciencia", careful_rules),
         ):
             answerers[name], handles[name] = rules(meter, tokenizer)
         # Sin ajustar, charla como los libros que leyó: con rayas.

@@ -13,6 +13,7 @@ from course_lib.encoding import original_prompt
 from course_lib.evaluation import Answerer, conversation
 from course_lib.tuning import split_countries
 from course_lib.world import ATTRIBUTES, Question
+from taller import reglas
 
 
 def in_form(model, tokenizer, examples: Sequence[Question] = (), history: bool = True) -> Answerer:
@@ -119,16 +120,11 @@ def rewriting_rules(model, tokenizer) -> tuple[Answerer, Callable[[str], bool]]:
             return replace(q, history=())  # entera: tal cual, que así también vale el sí o no
         return world.fact_question(known[name], attribute)
 
-    def answer(questions: Sequence[Question]) -> list[str]:
-        asked = [rewrite(q) for q in questions]
-        said = iter(form([q for q in asked if q]))
-        return [next(said) if q else "No lo sé." for q in asked]
-
     def handles(text: str) -> bool:
         patterns = [pattern for _, pattern in whole + follow] + move
         return any(pattern.fullmatch(text) for pattern in patterns)
 
-    return answer, handles
+    return rewritten(form, rewrite), handles
 
 
 def _pattern(template: str) -> re.Pattern:
@@ -175,19 +171,45 @@ def keyword_rules(model, tokenizer) -> tuple[Answerer, Callable[[str], bool]]:
         if not name or not attribute:
             return None
         said = [v for v in values[attribute] if re.search(rf"\b{re.escape(v)}\b", q.text)]
-        if said:  # da un valor: es de sí o no
-            asked = world.wordings(attribute, "si_no")[0]
-            text = world.render(asked, pais=known[name].name, x=max(said, key=len))
-            return Question("sí/no", text, q.answer)
-        return world.fact_question(known[name], attribute)
+        return plain_question(known[name], attribute, max(said, key=len, default=None))
+
+    def handles(text: str) -> bool:
+        words = "|".join(KEYWORDS.values())
+        return bool(country.search(text) or re.search(words, text, re.IGNORECASE))
+
+    return rewritten(directly, understand), handles
+
+
+def careful_rules(model, tokenizer) -> tuple[Answerer, Callable[[str], bool]]:
+    """Las reglas de `reglas`, que entienden la pregunta; se hace entera, en la forma de siempre.
+
+    Returns: el contestador y si una frase es para él o es charla.
+    """
+    known = {c.name.removeprefix("el "): c for c in world.load_countries()}
+    rows = [{"name": name} | {a: getattr(c, a) for a in ATTRIBUTES} for name, c in known.items()]
+
+    def understand(q: Question) -> Question | None:
+        found = reglas.understand([turn.text for turn in (*q.history, q)], rows)
+        return plain_question(known[found[0]], *found[1:]) if found else None
+
+    answer = rewritten(evaluation.ask_directly(model, tokenizer), understand)
+    return answer, lambda text: reglas.is_question(text, rows)
+
+
+def plain_question(country: world.Country, attribute: str, value: str | None) -> Question:
+    """La pregunta en la redacción canónica; de sí o no, si se da un valor."""
+    if value is None:
+        return world.fact_question(country, attribute)
+    asked = world.wordings(attribute, "si_no")[0]
+    return Question("sí/no", world.render(asked, pais=country.name, x=value), "")
+
+
+def rewritten(directly: Answerer, understand: Callable[[Question], Question | None]) -> Answerer:
+    """Pregunta en la forma de siempre lo que `understand` entiende; si no es nada, «No lo sé»."""
 
     def answer(questions: Sequence[Question]) -> list[str]:
         asked = [understand(q) for q in questions]
         said = iter(directly([q for q in asked if q]))
         return [next(said) if q else "No lo sé." for q in asked]
 
-    def handles(text: str) -> bool:
-        words = "|".join(KEYWORDS.values())
-        return bool(country.search(text) or re.search(words, text, re.IGNORECASE))
-
-    return answer, handles
+    return answer

@@ -102,7 +102,7 @@ def test_the_fingerprint_changes_with_the_code_and_not_with_what_explains_it(
 ):
     work = '"""Una."""\ndef f(x):\n    """Sí."""\n    return x + 1\n'
     modules = {f"course_lib/{name}.py": "RATE = 1\n" for name in [*experiments.MODULES, "plots"]}
-    workshop = ("trabajo", "experiments", "factores", "rivales", "scenes")
+    workshop = ("trabajo", "experiments", "factores", "reglas", "rivales", "scenes")
     modules |= {f"taller/{name}.py": work for name in workshop}
     for name, written in modules.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
