@@ -116,14 +116,8 @@ def code_hash(function: Callable) -> str:
     """La huella del código que decide un resultado, sin comentarios ni textos de ayuda."""
     root = course_root()
     files = [root / "course_lib" / f"{name}.py" for name in MODULES]
-    names = (
-        "experiments",
-        "factores",
-        "reglas",
-        "rivales",
-        "scenes",
-        function.__module__.split(".")[-1],
-    )
+    names = ["experiments", "factores", "reglas", "rivales", "scenes"]
+    names.append(function.__module__.split(".")[-1])
     files += [root / "taller" / f"{name}.py" for name in names]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     for node in (node for tree in trees for node in ast.walk(tree)):

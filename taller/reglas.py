@@ -1,7 +1,7 @@
 """Reglas escritas a mano que entienden preguntas en español sobre los países del mundo.
 
 Lo mejor que supo hacer, con expresiones regulares, alguien que conocía las redacciones de ajustar y
-no las del examen ajeno: el rival más duro que el ajuste de la lección 07 tiene entre lo que no se entrena.
+no las del examen ajeno: de lo que no se entrena, el rival más duro del asistente.
 """
 
 import re
