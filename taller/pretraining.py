@@ -12,21 +12,24 @@ import re
 import time
 from pathlib import Path
 
+from course_lib.dialogues import shipped_dialogues
 from course_lib.hub import MODEL_FILES, sha256
 from course_lib.reading import pretraining_documents
-from taller.scenes import talk_texts
+from taller.scenes import prose, talk_texts
 
-VOCABULARY = 5120  # con menos, las charlas salen con palabras que no existen
+VOCABULARY = (
+    8192  # casi toda palabra, entera: a trozos, las charlas salen con palabras que no existen
+)
 CONTEXT = 256  # posiciones: caben una charla corta, unos ejemplos o varios pasajes
 LAYERS, WIDTH, HEADS = 4, 192, 6
 ROWS = 16  # filas por paso: 16 × 256 = 4.096 tokens
 LEARNING_RATE = 2e-3
 WARMUP = 100
-STEPS = 11_000
+STEPS = 10_500
 SAVE_EVERY = 250
 GUESSWORK = 0.1  # cuánto pesa en la pérdida lo que no se puede adivinar
 SEEN = 0.2  # y qué parte de ello se mira: pesa lo mismo, en menos sitios, y cada paso cuesta menos
-TALK, TALK_WORTH = 0.30, 0.6  # qué parte de los documentos son charlas, y cuánto pesan
+TALK, TALK_WORTH = 0.22, 0.6  # qué parte de los documentos son charlas, y cuánto pesan
 END = "<|endoftext|>"
 
 _ANSWER = re.compile(r"Respuesta:([^\n]*\n?)")
@@ -52,9 +55,10 @@ def train_tokenizer(texts, directory: Path):
 
 
 def tokenizer_texts(seed: int = 0) -> list[str]:
-    """Los textos del BPE: los mismos que leerá el modelo, con las charlas a partes parecidas."""
-    talk = list(itertools.islice(talk_texts(seed), 3_000))
-    return talk + list(itertools.islice(pretraining_documents(seed), 2 * len(talk)))
+    """Los textos del BPE: como los que leerá el modelo, con muchas charlas, y las de ajustar."""
+    talk = list(itertools.islice(talk_texts(seed), 6_000))
+    talk += [prose(dialogue.turns) for dialogue in shipped_dialogues("train")]
+    return talk + list(itertools.islice(pretraining_documents(seed), 3_000))
 
 
 def documents(seed: int | str):
@@ -160,6 +164,7 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         "rate": LEARNING_RATE,
         "rows": ROWS,
         "context": CONTEXT,
+        "vocabulary": VOCABULARY,
         "guesswork": [GUESSWORK, SEEN],
         "talk": [TALK, TALK_WORTH],
     }
@@ -206,7 +211,7 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         if (step + 1) % SAVE_EVERY == 0 and step + 1 < steps:
             save_progress(progress, model, optimizer, recipe, step + 1, seconds)
 
-    model.save_pretrained(directory)
+    save_small(model, directory)
     training = {
         **recipe,
         "seconds": round(seconds),
@@ -217,6 +222,15 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
     )
     write_checksums(directory)
     return directory
+
+
+def save_small(model, directory: Path) -> None:
+    """Guarda los pesos en 16 bits, que ocupan la mitad; al cargarlos vuelven a ser de 32."""
+    import torch
+
+    model.half().save_pretrained(directory)
+    model.float().config.dtype = torch.float32
+    model.config.save_pretrained(directory)
 
 
 def has_bfloat16() -> bool:
