@@ -143,11 +143,24 @@ def test_every_row_begins_with_a_document_and_is_full(tiny, tokenizer):
     ids, worth = pretraining.batch(tokenizer, 1)
     assert ids.shape == worth.shape == (TINY["ROWS"], TINY["CONTEXT"])
     for row in ids.tolist():
-        assert tokenizer.decode(row)[0].isupper()
+        assert re.match("—|[A-ZÁÉÍÓÚÑ]", tokenizer.decode(row))
 
 
-def test_only_questions_and_contexts_weigh_less(tiny, monkeypatch, tokenizer):
+def test_the_texts_are_the_world_and_in_their_share_talk():
+    texts = list(itertools.islice(pretraining.documents(5), 3_000))
+    talk = [text for text in texts if text.startswith("—")]
+    assert len(talk) / len(texts) == pytest.approx(pretraining.TALK, abs=0.03)
+    world = list(itertools.islice(reading.pretraining_documents(5), len(texts) - len(talk)))
+    assert [text for text in texts if not text.startswith("—")] == world
+
+
+def test_of_a_talk_every_token_weighs_the_same_and_of_the_rest_what_cannot_be_guessed_weighs_less(
+    tiny, monkeypatch, tokenizer
+):
     monkeypatch.setattr(pretraining, "CONTEXT", 600)
+    monkeypatch.setattr(pretraining, "TALK", 1)
+    assert pretraining.batch(tokenizer, 2)[1].unique().tolist() == [pretraining.TALK_WORTH]
+    monkeypatch.setattr(pretraining, "TALK", 0)
     seen = 0
     for row, worth in zip(*pretraining.batch(tokenizer, 2), strict=True):
         assert worth.unique().tolist() == pytest.approx([pretraining.GUESSWORK, 1])
