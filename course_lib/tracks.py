@@ -110,7 +110,7 @@ def mini() -> Track:
         language="es",
         model=str(data_path("mini")),
         dialogues=shipped_dialogues,
-        train_dialogues=150,
+        train_dialogues=100,
         batch_size=8,
         learning_rate=PRETRAINING_RATE / 12,  # la proporción de la original (véase gpt2)
         tuning_rate=3e-4,
