@@ -392,7 +392,8 @@ def run_assistant(path: Path, seeds: int | None = None) -> dict:
     jobs = {}
     for seed in range(seeds or SEEDS):
         jobs[f"rivales-{seed}"] = ("rivales", seed, seed % 2, {})
-        jobs[f"fracaso-{seed}"] = ("fracaso", seed, seed % 2, {})
+        if seed < min(SEEDS // 2, seeds or SEEDS):
+            jobs[f"fracaso-{seed}"] = ("fracaso", seed, seed % 2, {})
         for name, (most, recipe) in TUNED.items():
             if seed < min(most, seeds or most):
                 jobs[f"{name}-{seed}"] = (name, seed, seed % 2, recipe)

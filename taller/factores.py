@@ -48,7 +48,7 @@ GREETING = ("Hola, ¿qué tal?", "Muy bien, gracias.")
 MARKERS = {"medio": "nacido igual a la media", "distinto": "nacido al azar", "raro": "ya existente"}
 SEEDS = 8  # las de las celdas de las que más se afirma; las demás llevan menos
 HEADLINE = {cell_name(*some) for n in range(4) for some in itertools.combinations(FACTORS, n)}
-HEADLINE |= {"otro_asunto", "original_x10", *(f"{marker}_x10" for marker in MARKERS)}
+HEADLINE |= {"otro_asunto", "original_x10"}
 
 
 def seeds_of(condition: "Condition") -> int:
