@@ -209,9 +209,6 @@ def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], s
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(labels))], labels)
 
 
-HATCHES = {Kind.MARKER: "//", Kind.USER: "..", Kind.REPLY: "", Kind.END: "xx", Kind.PADDING: "\\\\"}
-
-
 def contributions(row: Mapping, shares: Mapping[Kind, float]) -> dict[Kind, float]:
     """Lo que cada clase de token aporta a la pérdida de una anotación: suman la pérdida.
 

@@ -143,28 +143,50 @@ def test_every_row_begins_with_a_document_and_is_full(tiny, tokenizer):
     ids, worth = pretraining.batch(tokenizer, 1)
     assert ids.shape == worth.shape == (TINY["ROWS"], TINY["CONTEXT"])
     for row in ids.tolist():
-        assert tokenizer.decode(row)[0].isupper()
+        assert re.match("—|[A-ZÁÉÍÓÚÑ]", tokenizer.decode(row))
 
 
-def test_only_questions_and_contexts_weigh_less(tiny, monkeypatch, tokenizer):
+def test_the_texts_are_the_world_and_in_their_share_talk():
+    texts = list(itertools.islice(pretraining.documents(5), 3_000))
+    talk = [text for text in texts if text.startswith("—")]
+    assert len(talk) / len(texts) == pytest.approx(pretraining.TALK, abs=0.03)
+    world = list(itertools.islice(reading.pretraining_documents(5), len(texts) - len(talk)))
+    assert [text for text in texts if not text.startswith("—")] == world
+
+
+def test_of_a_talk_every_token_weighs_one_and_of_the_rest_what_cannot_be_guessed_weighs_less(
+    tiny, monkeypatch, tokenizer
+):
     monkeypatch.setattr(pretraining, "CONTEXT", 600)
-    seen = 0
-    for row, worth in zip(*pretraining.batch(tokenizer, 2), strict=True):
-        assert worth.unique().tolist() == pytest.approx([pretraining.GUESSWORK, 1])
+    assert pretraining.batch(tokenizer, 2, talk=1)[1].unique().tolist() == [1]
+    seen, weights = 0, []
+    for row, worth in zip(*pretraining.batch(tokenizer, 2, talk=0), strict=True):
+        assert worth.unique().tolist() == [0, pretraining.GUESSWORK / pretraining.SEEN, 1]
         light = tokenizer.decode(row[worth < 1])
         heavy = tokenizer.decode(row[worth == 1])
         assert not re.search("Pregunta:|Contexto:|Respuesta:", heavy)
         asked = light.split("Respuesta:")
         assert all(re.match(r"\s*(Pregunta:|Contexto:|$)", text) for text in asked), light
         seen += len(asked) - 1
+        weights += worth[worth < 1].tolist()
     assert seen > 5
+    assert sum(weights) / len(weights) == pytest.approx(pretraining.GUESSWORK, rel=0.3)
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
-    peak, warmup = pretraining.LEARNING_RATE, pretraining.WARMUP
-    steps = warmup + 1_000
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing_in_the_last_stretch():
+    peak, warmup, steps = pretraining.LEARNING_RATE, pretraining.WARMUP, 5_000
     rates = [pretraining.learning_rate(step, steps) for step in range(steps + 1)]
-    assert rates[warmup - 1] == rates[warmup] == max(rates) == peak
+    last = round(pretraining.TALK_FROM * steps)
     assert rates[0] == pytest.approx(peak / warmup)
-    assert rates[warmup + 500] == pytest.approx(peak / 2)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert set(rates[warmup - 1 : last]) == {peak}
+    assert rates[(last + steps) // 2] == pytest.approx(peak / 2)
+    assert rates[-1] == 0
+
+
+def test_talk_comes_only_in_the_last_stretch(tiny, monkeypatch, tmp_path):
+    real, shares = pretraining.batch, []
+    monkeypatch.setattr(
+        pretraining, "batch", lambda *args: shares.append(args[-1]) or real(*args)
+    )
+    pretraining.pretrain(tmp_path, 10)
+    assert shares == [0] * 8 + [pretraining.TALK] * 2
