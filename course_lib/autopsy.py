@@ -90,13 +90,15 @@ def format_conditions(
 ) -> str:
     """Las condiciones como tabla de Markdown, con el tonto y el modelo de partida delante.
 
-    El tonto dice siempre «Sí.»; conversando, adivina a ciegas entre los V tokens, que cuesta ln V.
+    El tonto dice siempre «Sí.», que son palabras que existen y se calla a tiempo; conversando,
+    adivina a ciegas entre los V tokens, que cuesta ln V.
 
     Args:
         titles: el título de cada condición, si no ha de ser lo que arregla.
     """
     blind = number(math.log(store["presupuesto"]["vocabulario"]), 2)
-    dummy = {"dice_si": "100%", "si_no": "50%", "si_no_chat": "50%"} | dict.fromkeys(LOSSES, blind)
+    dummy = dict.fromkeys(("dice_si", "habla", "para"), "100%") | dict.fromkeys(LOSSES, blind)
+    dummy |= {"si_no": "50%", "si_no_chat": "50%"}
     lines = [["(el tonto)", *(dummy.get(m, "0%") for m in measures)]]
     titles = titles or [store["condiciones"][name] for name in names]
     rows = [("base", "(el modelo de partida)"), *zip(names, titles, strict=True)]

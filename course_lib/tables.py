@@ -109,9 +109,11 @@ def contrast(
     cuenta el azar de las preguntas y el de las semillas.
 
     Remuestrea a la vez los conglomerados y, entre las que hicieron el mismo examen, las semillas
-    (*bootstrap* de dos factores; Owen, 2007, arXiv:0712.1111). Los países sorteados son los mismos
-    en todas las condiciones: una resta es una comparación apareada. Donde nada varía, porque todo
-    se acierta o todo se falla, cada lado aporta su intervalo de Wilson (Newcombe, 1998).
+    (*bootstrap* de dos factores; Owen, 2007, arXiv:0712.1111). De `s` semillas sortea `s` − 1: con
+    tan pocas, sortear `s` acorta el intervalo (Rao y Wu, 1988); de una sola no cuenta su azar. Los
+    países sorteados son los mismos en todas las condiciones: una resta es una comparación apareada.
+    Donde nada varía, porque todo se acierta o todo se falla, cada lado aporta el intervalo de
+    Wilson de tantos intentos como conglomerados (Newcombe, 1998).
 
     Args:
         groups: las corridas de cada condición.
@@ -124,21 +126,23 @@ def contrast(
     at = {name: i for i, name in enumerate(ids)}
     drawn = np.random.default_rng(0).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), draws)
     value, replicas, seeds, margins = 0.0, np.zeros(draws), [], [0.0, 0.0]
+    rng = np.random.default_rng(1)
     for name, weight in weights.items():
         total, sampled, asked = np.zeros(2), np.zeros((2, draws)), {}
         for exam in sorted({tuple(run.ids) for run in groups[name]}):
             runs = [run for run in groups[name] if tuple(run.ids) == exam]
             tallies = np.array([[r.sums for r in runs], [r.counts for r in runs]], float)
-            chosen = np.random.default_rng(1).integers(len(runs), size=(len(runs), draws))
+            chosen = rng.integers(len(runs), size=(max(1, len(runs) - 1), draws))
             columns = drawn[:, [at[cluster] for cluster in exam]].T
-            sampled += np.take_along_axis(tallies @ columns, chosen[None], 1).sum(1)
+            each = np.take_along_axis(tallies @ columns, chosen[None], 1)
+            sampled += len(runs) * each.mean(1)
             total += tallies.sum((1, 2))
             asked |= dict(zip(exam, tallies[1, 0].tolist()))
             seeds += (tallies[0].sum(1) / tallies[1].sum(1)).tolist()
         mean, n = float(total[0] / total[1]), round(sum(asked.values()))
         value += weight * mean
         replicas += weight * sampled[0] / np.maximum(sampled[1], 1)
-        ends = wilson(mean * n, n) if 0 <= mean <= 1 else (mean, mean)
+        ends = wilson(mean * len(asked), len(asked)) if 0 <= mean <= 1 else (mean, mean)
         for side, end in enumerate(ends if weight > 0 else ends[::-1]):
             margins[side] += (weight * (end - mean)) ** 2
     low, high = np.quantile(replicas, [0.025, 0.975]).tolist()

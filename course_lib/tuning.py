@@ -133,7 +133,8 @@ def chat_examples(
 
     def taught(countries: Sequence[Country], seed: int, **task) -> list[Messages]:
         kinds = task_questions(countries, seed, **task).values()
-        return [conversation(q) for kind in kinds for q in rng.sample(kind, track.cut(len(kind)))]
+        asked = [conversation(q) for kind in kinds for q in rng.sample(kind, track.cut(len(kind)))]
+        return [messages for messages in asked if chained or len(messages) == 2]
 
     tuned, apart = countries[:-5], countries[-5:]
     talks = talk_conversations(track.load_dialogues("train")[: track.cut(talk)])
@@ -143,7 +144,6 @@ def chat_examples(
             tasks[i] = rng.choice(talks)[:2] + tasks[i]
     else:
         talks = [talk[i : i + 2] for talk in talks for i in range(0, len(talk), 2)]
-        tasks = [messages for messages in tasks if len(messages) == 2]
     texts = replay_texts(track.cut(replay), seed, track.language, tuned)
     train = [encode_conversation(tokenizer, messages) for messages in talks + tasks]
     train += [encode_text(tokenizer, text) for text in texts]

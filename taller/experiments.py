@@ -11,17 +11,20 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from importlib.metadata import version
+from io import BytesIO
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from course_lib import __version__, data_path
+from course_lib import __version__, data_path, output_path
 from course_lib.dialogues import shipped_dialogues
 from course_lib.evaluation import Exam, leaks
 from course_lib.hub import sha256
@@ -32,8 +35,8 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy"
 HYPOTHESES = data_path("experimentos", "hipotesis.toml")
 # Lo que decide un resultado: si algo de esto cambia, lo guardado ya no vale.
 DATA = ("charladiaria", "mini", "mundo", "documentos")
-MODULES = ("chat", "dialogues", "encoding", "evaluation", "original", "reading", "resume",
-           "retrieval", "tables", "tracks", "training", "tuning", "world")  # fmt: skip
+MODULES = ("autopsy", "chat", "dialogues", "encoding", "evaluation", "original", "reading",
+           "resume", "retrieval", "tables", "tracks", "training", "tuning", "world")  # fmt: skip
 
 
 def run_jobs(
@@ -60,9 +63,11 @@ def run_jobs(
         Los resultados, en el orden de `jobs`; cada corrida, con su fecha y el *commit* que había.
 
     Raises:
-        RuntimeError: si las hipótesis no están registradas o los datos están recortados.
+        RuntimeError: si las hipótesis, el código o los datos no están registrados, o los datos
+            están recortados.
     """
     hypotheses_commit()
+    check_committed()
     if os.environ.get("CURSO_EJEMPLOS", "0") not in ("", "0"):
         raise RuntimeError("Quita CURSO_EJEMPLOS: un experimento no se hace con datos recortados.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +121,7 @@ def code_hash(function: Callable) -> str:
     """La huella del código que decide un resultado, sin comentarios ni textos de ayuda."""
     root = course_root()
     files = [root / "course_lib" / f"{name}.py" for name in MODULES]
-    names = ["experiments", "factores", "reglas", "rivales", "scenes"]
+    names = ["experiments", "factores", "pretraining", "reglas", "rivales", "scenes"]
     names.append(function.__module__.split(".")[-1])
     files += [root / "taller" / f"{name}.py" for name in names]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
@@ -148,34 +153,66 @@ def hypotheses_commit() -> str:
     return commit
 
 
+def check_committed() -> None:
+    """Lo que decide un resultado ha de estar en el *commit* que se guarda con él.
+
+    Raises:
+        RuntimeError: si hay cambios sin registrar en el código o en los datos.
+    """
+    root = course_root()
+    places = [root / "course_lib", root / "taller", *(data_path(name) for name in DATA)]
+    changed = git("status", "--porcelain", "--", *map(str, places))
+    if changed:
+        raise RuntimeError(
+            f"Hay cambios sin registrar ({changed.splitlines()[0].strip()}…): haz un commit antes, "
+            "para que lo guardado diga con qué código se hizo."
+        )
+
+
+def model_of(commit: str) -> Path:
+    """La carpeta con el minimodelo que había en `data/mini` en un *commit* de este repositorio."""
+    folder = output_path("minimodelos", commit)
+    if not (folder / "data" / "mini" / "model.safetensors").exists():
+        command = ["git", "-C", str(course_root()), "archive", commit, "data/mini"]
+        packed = subprocess.run(command, capture_output=True, check=True).stdout
+        tarfile.open(fileobj=BytesIO(packed)).extractall(folder, filter="data")
+    return folder / "data" / "mini"
+
+
 def git(*args: str) -> str:
     """Lo que contesta git, en la carpeta de los experimentos."""
     command = ["git", "-C", str(HYPOTHESES.parent), *args]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def leaked(run, tokenizer, exam: Exam) -> int:
+def leaked(run, tokenizer, exam: Exam, names: Sequence[str] = ()) -> int:
     """Cuántas cosas del examen, o de las charlas de prueba, hay en lo que un ajuste ha visto.
 
     Args:
         run: el ajuste; se mira lo que recibió su `Trainer`, descodificado.
+        names: otros nombres que tampoco debe traer.
     """
     rows = [*run.trainer.train_dataset, *(run.trainer.eval_dataset or ())]
     texts = [tokenizer.decode(row["input_ids"]) for row in rows]
     asked = [*exam.facts, *exam.yes_no, *exam.reading, *exam.chained, *exam.unknown]
     turns = [turn for d in shipped_dialogues("test") for turn in d.turns]
-    return len(leaks(asked + turns, texts))
+    named = sum(any(re.search(rf"\b{name}\b", text) for text in texts) for name in names)
+    return len(leaks(asked + turns, texts)) + named
 
 
-def store(path: Path, result: dict, answers: Mapping[str, dict] | None = None) -> None:
+def store(
+    path: Path, result: dict, answers: Mapping[str, dict] | None = None, code: str = ""
+) -> None:
     """Guarda un resultado, con su procedencia, donde las lecciones lo leen; y las respuestas de
     cada corrida, tal cual, al lado, en `.jsonl.gz`, para quien quiera volver a corregirlas.
 
     Args:
         result: con sus «corridas»; las medidas de cada una, como en `tables.Tally`.
+        code: la huella del código con que se hicieron, de `code_hash`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = {"procedencia": provenance() | {"hipótesis": hypotheses_commit()}} | result
+    where = {"hipótesis": hypotheses_commit(), "codigo": code}
+    table = {"procedencia": provenance() | where} | result
     groups: list[list[str]] = []  # los conglomerados se repiten: cada lista, una sola vez
     for measures in (run["medidas"] for run in result["corridas"]):
         for name, (ids, *counted) in measures.items():

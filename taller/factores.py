@@ -45,6 +45,8 @@ from taller.scenes import scene_names
 
 WORLD = re.compile("capital|moneda|idioma|continente|currency|language|continent")
 GREETING = ("Hola, ¿qué tal?", "Muy bien, gracias.")
+# El minimodelo que se descartó: leyó charlas durante todo el preentrenamiento.
+DISCARDED = "26150a0"
 MARKERS = {"medio": "nacido igual a la media", "distinto": "nacido al azar", "raro": "ya existente"}
 SEEDS = 8  # las de las celdas de las que más se afirma; las demás llevan menos
 HEADLINE = {cell_name(*some) for n in range(4) for some in itertools.combinations(FACTORS, n)}
@@ -56,6 +58,12 @@ def seeds_of(condition: "Condition") -> int:
     if condition.name in HEADLINE:
         return SEEDS
     return SEEDS // (4 if condition.epochs > 1 else 2)
+
+
+def talk_pairs(track: Track, n: int = 300) -> list[Pair]:
+    """`n` parejas de charlas de escenas no vistas, repartidas por todas."""
+    pairs = to_pairs(track.load_dialogues("test"))
+    return pairs[:: max(1, len(pairs) // n)][:n]
 
 
 def by_scene(tallied: Tally, scenes: Sequence[str]) -> Tally:
@@ -98,6 +106,7 @@ class Condition:
     rate: float = 1.0
     epochs: float = 1.0
     held_out_pairs: float = 0.0  # qué parte de las parejas se aparta al azar
+    start: str = ""  # el *commit* del minimodelo de partida, si no es el de ahora
 
 
 @cache
@@ -106,7 +115,9 @@ def conditions() -> dict[str, Condition]:
 
     Los factores se cruzan a la tasa de la original y a diez veces más; las dosis son la receta
     original a otras tasas y con otras épocas; luego, un arreglo del código cada vez, y lo que
-    decide dos conjeturas: los marcadores a la tasa mayor, y preguntas de otro asunto.
+    decide dos conjeturas: los marcadores a la tasa mayor, y preguntas de otro asunto. Dos más dicen
+    de qué depende lo que sale: la mitad de la charla, que es lo que queda de ella cuando se mezcla
+    con otro tanto de repaso, y otro minimodelo de partida.
     """
     made = []
     for rate, code, task, replay in itertools.product((1, 10), *[(False, True)] * 3):
@@ -133,6 +144,8 @@ def conditions() -> dict[str, Condition]:
         ),
     ]
     made += [Condition(f"{m}_x10", f"marcador {MARKERS[m]}", markers=m, rate=10) for m in MARKERS]
+    made.append(Condition("mitad_x10", "la mitad de los pasos, tasa × 10", rate=10, epochs=0.5))
+    made.append(Condition("descartado", "otro minimodelo de partida", start=DISCARDED))
     return {condition.name: condition for condition in made}
 
 
@@ -185,6 +198,8 @@ def run_factors(
         "preguntas": questions,
         "vocabulario": len(track.load_tokenizer()),
     }
+    for commit_of_start in {c.start for c in wanted if c.start}:
+        experiments.model_of(commit_of_start)  # antes de que lo busquen dos procesos a la vez
     jobs = {f"base-{split}": ("base", split, split, 0, questions) for split in (0, 1)}
     for seed in range(seeds or SEEDS):
         for c in wanted:
@@ -194,7 +209,7 @@ def run_factors(
     said = {name: run.pop("respuestas") for name, run in done.items()}
     titles = {c.name: c.mends for c in wanted}
     table = {"presupuesto": budget, "condiciones": titles, "corridas": list(done.values())}
-    experiments.store(path, table, said)
+    experiments.store(path, table, said, experiments.code_hash(measure_once))
     assert commit == experiments.hypotheses_commit()  # nadie las tocó mientras tanto
     return table
 
@@ -202,15 +217,16 @@ def run_factors(
 def measure_once(name: str, seed: int, split: int, steps: int, questions: int) -> dict:
     """Una corrida entera; la de «base», sin ajustar nada."""
     track, condition = get_track("mini"), conditions()["original" if name == "base" else name]
-    exam = unseen_exam(questions, track.language, split)
-    test, scenes = to_pairs(track.load_dialogues("test")), scene_names()
-    talk = test[:: 2 * len(test) // questions][: questions // 2]
-    start, held, leaked = time.perf_counter(), [], 0
+    exam, scenes = unseen_exam(questions, track.language, split), scene_names()
+    talk = talk_pairs(track, questions // 2)
+    start, held, tuned = time.perf_counter(), [], {"fugas": 0}
     if name == "base":
         model, tokenizer = prepare(track, condition)
     else:
         run, tokenizer, held = train(track, condition, seed, split, steps)
-        model, leaked = run.model.eval(), experiments.leaked(run, tokenizer, exam)
+        model, last = run.model.eval(), next((x for x in reversed(run.log) if "loss" in x), {})
+        losses = {name: round(x, 3) for name, x in last.items() if name.startswith("loss")}
+        tuned = {"fugas": experiments.leaked(run, tokenizer, exam), "perdida": losses}
     trained = time.perf_counter()
     told = answers(track, condition, model, tokenizer, exam, talk)
     graded = grades(told, exam, tokenizer, known_words(track))
@@ -219,7 +235,7 @@ def measure_once(name: str, seed: int, split: int, steps: int, questions: int) -
     groups |= {m: groups["si_no"] for m in ("azar", "azar_si")}
     countries = [q.about for q in exam.facts]
     measures = {m: tally(right, groups.get(m, countries)) for m, right in graded.items()}
-    losses = {"conversa": [pair for pair in test if pair.dialogue < 60]}
+    losses = {"conversa": talk_pairs(track)}
     if held:  # parejas apartadas al azar, y diálogos enteros de las mismas escenas
         more = track.load_dialogues("train")[track.train_dialogues :][:60]
         losses |= {"parejas": held, "dialogos": to_pairs(more)}
@@ -233,12 +249,11 @@ def measure_once(name: str, seed: int, split: int, steps: int, questions: int) -
         "condicion": name,
         "semilla": seed,
         "reparto": split,
-        "fugas": leaked,
         "segundos_ajuste": round(trained - start, 1),
         "segundos_medida": round(time.perf_counter() - trained, 1),
         "medidas": packed(measures),
         "respuestas": told,
-    }
+    } | tuned
 
 
 # --- Ajustar -------------------------------------------------------------------------------------
@@ -246,6 +261,8 @@ def measure_once(name: str, seed: int, split: int, steps: int, questions: int) -
 
 def prepare(track: Track, condition: Condition):
     """El modelo de partida y su tokenizador, con los marcadores que pide la condición."""
+    if condition.start:
+        track = replace(track, model=str(experiments.model_of(condition.start)))
     model, tokenizer = track.load_model(), track.load_tokenizer()
     if condition.course_code:
         return model, prepare_for_chat(tokenizer, model)
@@ -264,7 +281,7 @@ def prepare(track: Track, condition: Condition):
 @cache
 def _token_counts(model: str) -> Counter:
     tokenizer = load_tokenizer(model)
-    texts = itertools.islice(documents("recuento"), 4_000)
+    texts = itertools.islice(documents("recuento", 0.15), 4_000)
     return Counter(token for text in texts for token in tokenizer.encode(text))
 
 
@@ -275,7 +292,7 @@ def rare_tokens(tokenizer, n: int = 3) -> list[int]:
 
 
 def task_pairs(language: str = "es", split: int = 0) -> list[Pair]:
-    """Preguntas y respuestas sobre la mitad de los países, casi tantas como parejas de charla."""
+    """Preguntas y respuestas sobre la mitad de los países."""
     countries, _ = tuning.split_countries(split, language)
     rng, questions = random.Random(split), []
     for country, attribute in itertools.product(countries, ATTRIBUTES):
@@ -324,7 +341,8 @@ def train(
     cut = round(n * condition.held_out_pairs)
     held, pairs = pairs[:cut], pairs[cut:]
     if "tarea" in condition.data:
-        pairs = pairs + task_pairs(track.language, split)
+        task = task_pairs(track.language, split)
+        pairs = pairs + random.Random(seed).sample(task, min(n, len(task)))  # tantas como charla
     if "otro asunto" in condition.data:
         pairs = pairs + other_pairs(n, seed, track.language)
     rows = [encode(tokenizer, pair, condition, track.max_length) for pair in pairs]
@@ -338,6 +356,7 @@ def train(
         args.seed, args.save_strategy = seed, "no"
         args.learning_rate *= condition.rate
         args.max_steps = max(1, round((steps or total_steps(track)) * condition.epochs))
+        args.warmup_steps = round(args.warmup_steps * min(1, condition.epochs))
         run = fine_tune(model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id))
     return run, tokenizer, held
 

@@ -5,13 +5,14 @@
 solo sabe leer, y países inventados, cuya forma ya sabe recordar.
 """
 
+import itertools
 import random
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 from course_lib import evaluation, output_path, reading, tuning, world
@@ -115,9 +116,12 @@ def recall(model, tokenizer, facts: Sequence) -> tuple[list[str], list[bool], li
     return texts, right, documents
 
 
-def right_kind_guess(questions: Sequence[Question]) -> list[float]:
-    """Con qué probabilidad acierta un tonto que contesta, al azar, un valor de la clase que toca de
-    los que salen en el material: una de sus horas si se pregunta una hora."""
+def dummies(questions: Sequence[Question]) -> tuple[list[float], list[float]]:
+    """Lo que aciertan dos tontos que solo saben de qué clase es la respuesta: una hora, un idioma…
+
+    Returns: con qué probabilidad acierta, en cada pregunta, el que contesta al azar un valor de esa
+    clase de los que salen en el material, y si acierta el que dice siempre el que más sale.
+    """
     relations = [
         (relation["b"], re.compile("|".join(map(_asked, relation["preguntas"])), re.IGNORECASE))
         for relation in world.load_templates()["lectura"]
@@ -129,7 +133,9 @@ def right_kind_guess(questions: Sequence[Question]) -> list[float]:
     values: dict[str, list[str]] = {}
     for q in questions:
         values.setdefault(kind(q), []).append(q.answer)
-    return [mean(is_right(f"{value}.", q) for value in values[kind(q)]) for q in questions]
+    usual = {name: Counter(some).most_common(1)[0][0] for name, some in values.items()}
+    at_random = [mean(is_right(f"{value}.", q) for value in values[kind(q)]) for q in questions]
+    return at_random, [is_right(f"{usual[kind(q)]}.", q) for q in questions]
 
 
 def _asked(question: str) -> str:
@@ -187,7 +193,11 @@ def inject(material: str, wordings: str, rate: int, seed: int) -> list[dict]:
 
 
 def measure(model, tokenizer, facts: Sequence, split: int) -> dict:
-    """Lo que recuerda con las mismas palabras, lo que contesta, y lo que conserva de lo suyo."""
+    """Lo que recuerda con las mismas palabras, lo que contesta, y lo que conserva de lo suyo.
+
+    «comparable» es lo que contesta de lo que se puede comparar entre materiales: solo los hechos
+    que se enseñan también con otras preguntas y, de los países, las capitales, que son inventadas.
+    """
     directly = evaluation.ask_directly(model, tokenizer)
     exam = evaluation.build_exam(countries=tuning.split_countries(split)[1])
     asked = [q for document in facts for _, _, q in document]
@@ -199,9 +209,14 @@ def measure(model, tokenizer, facts: Sequence, split: int) -> dict:
         right = [is_right(a, q) for a, q in zip(told[m], questions, strict=True)]
         clusters = groups if m == "contesta" else [q.about or i for i, q in enumerate(questions)]
         measures[m] = tally(right, clusters)
+    fair = [bool(others) and q.kind in ("documento", "capital") for document in facts
+            for _, others, q in document]  # fmt: skip
+    chosen = [is_right(a, q) for a, q in itertools.compress(zip(told["contesta"], asked), fair)]
+    measures["comparable"] = tally(chosen, [*itertools.compress(groups, fair)])
     told["recuerda"], same, documents = recall(model, tokenizer, facts)
     measures["recuerda"] = tally(same, documents)
-    measures["al azar"] = tally(right_kind_guess(asked), groups)
+    for name, right in zip(("al azar", "el que más sale"), dummies(asked), strict=True):
+        measures[name] = tally(right, groups)
     return {"medidas": factores.packed(measures), "respuestas": told}
 
 
@@ -211,7 +226,7 @@ def run_injection(path: Path, seeds: int = SEEDS) -> dict:
     jobs = {
         f"{material}-{wordings}-{rate}-{seed}": (material, wordings, rate, seed)
         for seed in range(seeds)
-        for material, wordings, rate in product(
+        for material, wordings, rate in itertools.product(
             ("documentos", "países inventados"), WORDINGS, RATES
         )
     }
@@ -220,7 +235,7 @@ def run_injection(path: Path, seeds: int = SEEDS) -> dict:
     runs = [run for job in done.values() for run in job["corridas"]]
     answers = {f"{r['condicion']}-{r['semilla']}": r.pop("respuestas") for r in runs}
     table = {"corridas": runs}
-    experiments.store(path, table, answers)
+    experiments.store(path, table, answers, experiments.code_hash(measure_once))
     return table
 
 
@@ -231,7 +246,7 @@ def measure_once(material: str, wordings: str, rate: int, seed: int) -> dict:
     track = get_track("mini")
     model, tokenizer = track.load_model(), track.load_tokenizer()
     runs = []
-    for name, split in product(("documentos", "países inventados"), range(SEEDS)):
+    for name, split in itertools.product(("documentos", "países inventados"), range(SEEDS)):
         facts = facts_to_inject(name, split)
         base = {"semilla": split, "reparto": split, "fugas": 0}
         untouched = measure(model, tokenizer, facts, split)

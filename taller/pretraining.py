@@ -22,15 +22,15 @@ VOCABULARY = (
 CONTEXT = 256  # posiciones: caben una charla corta, unos ejemplos o varios pasajes
 LAYERS, WIDTH, HEADS = 4, 192, 6
 ROWS = 16  # filas por paso: 16 × 256 = 4.096 tokens
-LEARNING_RATE = 2e-3
+# Los tramos: cuántos pasos, a qué tasa empieza y acaba cada uno, y qué parte de los documentos son
+# charlas. Al principio, ninguna: las escenas son pocas y se leerían miles de veces. En el último,
+# menos: tras el segundo leía peor de lo que se le pide.
+PHASES = ((7_360, 2e-3, 2e-3, 0.0), (1_840, 2e-3, 0.0, 0.35), (3_000, 1e-3, 0.0, 0.15))
+STEPS = sum(steps for steps, *_ in PHASES)
 WARMUP = 100
-STEPS = 9_200
 SAVE_EVERY = 250
 GUESSWORK = 0.1  # cuánto pesa en la pérdida lo que no se puede adivinar
 SEEN = 0.2  # y qué parte de ello se mira: pesa lo mismo, en menos sitios, y cada paso cuesta menos
-# Qué parte de los documentos son charlas, y solo en el último tramo: las escenas son pocas, y leídas
-# miles de veces el modelo se las aprende de memoria y ya no sabe hablar de otra cosa.
-TALK, TALK_FROM = 0.35, 0.8
 END = "<|endoftext|>"
 
 _ANSWER = re.compile(r"Respuesta:([^\n]*\n?)")
@@ -62,14 +62,14 @@ def tokenizer_texts(seed: int = 0) -> list[str]:
     return talk + list(itertools.islice(pretraining_documents(seed), 3_000))
 
 
-def documents(seed: int | str, talk: float = TALK):
-    """Genera sin fin los textos del preentrenamiento: el mundo y, entre medias, charlas."""
+def documents(seed: int | str, talk: float):
+    """Genera sin fin los textos del preentrenamiento: el mundo y, en una parte `talk`, charlas."""
     rng, world, scenes = random.Random(seed), pretraining_documents(seed), talk_texts(seed)
     while True:
         yield next(scenes if rng.random() < talk else world)
 
 
-def batch(tokenizer, step: int, seed: int = 0, talk: float = TALK):
+def batch(tokenizer, step: int, seed: int = 0, talk: float = 0.0):
     """El lote del paso `step`: documentos enteros, uno tras otro, en `ROWS` filas.
 
     Cada fila empieza con un documento, para que la posición 0 sea siempre un comienzo, y el
@@ -127,10 +127,18 @@ def new_model(seed: int = 0):
     )
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Sube durante `WARMUP` pasos, se queda arriba y, en el último tramo, baja hasta cero."""
-    left = (steps - step) / ((1 - TALK_FROM) * steps)
-    return LEARNING_RATE * min(1.0, (step + 1) / WARMUP, left)
+def schedule(step: int, steps: int = STEPS) -> tuple[float, float]:
+    """La tasa y la parte de charlas de un paso; con otros `steps`, los tramos van en proporción.
+
+    La tasa sube durante `WARMUP` pasos, se queda arriba y baja a cero dos veces, la segunda desde
+    la mitad (reinicios de la tasa: Loshchilov y Hutter, 2017, arXiv:1608.03983).
+    """
+    at, phases = step * STEPS / steps, iter(PHASES)
+    length, first, last, talk = next(phases)
+    while at >= length:
+        at -= length
+        length, first, last, talk = next(phases)
+    return min(1.0, (step + 1) / WARMUP) * (first + (last - first) * at / length), talk
 
 
 def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = True) -> Path:
@@ -159,12 +167,11 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
     recipe = {
         "steps": steps,
         "seed": seed,
-        "rate": LEARNING_RATE,
+        "phases": [list(phase) for phase in PHASES],
         "rows": ROWS,
         "context": CONTEXT,
         "vocabulary": VOCABULARY,
         "guesswork": [GUESSWORK, SEEN],
-        "talk": [TALK, TALK_FROM],
     }
     if resume and (progress / "estado.json").exists():
         tokenizer = AutoTokenizer.from_pretrained(directory)
@@ -186,9 +193,10 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
     losses: list[float] = []
     for step in bar:
         start = time.perf_counter()
+        rate, talk = schedule(step, steps)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
-        ids, weights = batch(tokenizer, step, seed, TALK if step >= TALK_FROM * steps else 0)
+            group["lr"] = rate
+        ids, weights = batch(tokenizer, step, seed, talk)
         worth = weights[:, 1:].flatten()
         counted = worth.nonzero().flatten()  # solo de estas se calculan los logits
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):

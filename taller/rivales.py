@@ -4,16 +4,53 @@ Cada uno devuelve un contestador, como los de `course_lib.evaluation`; los de re
 una frase es para ellos o es charla.
 """
 
+import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from course_lib import evaluation, world
+from course_lib import evaluation, reading, world
 from course_lib.encoding import original_prompt
-from course_lib.evaluation import Answerer, conversation
+from course_lib.evaluation import Answerer, conversation, is_right
 from course_lib.tuning import split_countries
 from course_lib.world import ATTRIBUTES, Question
 from taller import reglas
+
+
+def example_sets(seed: int, split: int, draws: int = 5) -> list[list[Question]]:
+    """Varios juegos de ejemplos, de países de ajustar: dos preguntas encadenadas, una de sí o no y
+    una que no se sabe, en un orden al azar."""
+    tuned, _ = split_countries(split)
+    rng, sets = random.Random(f"{seed} {split}"), []
+    for draw in range(draws):
+        some = [world.chain(tuned, 2, rng), world.chain(tuned, 2, rng)]
+        attribute, truth = rng.choice(ATTRIBUTES), rng.random() < 0.5
+        some.append(world.yes_no_question(rng.choice(tuned), attribute, truth, rng, 0, tuned))
+        some.append(reading.unknown_questions(tuned, 4, seed + draw, reserved=False)[-1])
+        sets.append(rng.sample(some, len(some)))
+    return sets
+
+
+def best_examples(
+    make: Callable[..., Answerer], model, meter, tokenizer, seed: int, split: int
+) -> Answerer:
+    """El contestador de `make(modelo, tokenizador, ejemplos)` con los ejemplos que más aciertan.
+
+    Se eligen entre cinco juegos, con preguntas sobre países de ajustar.
+
+    Args:
+        meter: el modelo con que se harán las preguntas del examen, el que cuenta lo que gasta.
+    """
+    (tuned, _), rng = split_countries(split), random.Random(split)
+    asked = rng.sample(world.fact_questions(tuned), 15)
+    asked += rng.sample(world.chain_questions(tuned, seed=1), 15)
+    asked += rng.sample(world.yes_no_questions(tuned, 1), 15)
+    asked += reading.unknown_questions(tuned, 15, 1, reserved=False)
+
+    def hits(examples: Sequence[Question]) -> int:
+        return sum(map(is_right, make(model, tokenizer, examples)(asked), asked))
+
+    return make(meter, tokenizer, max(example_sets(seed, split), key=hits))
 
 
 def in_form(model, tokenizer, examples: Sequence[Question] = (), history: bool = True) -> Answerer:
@@ -26,7 +63,7 @@ def in_form(model, tokenizer, examples: Sequence[Question] = (), history: bool =
 
 
 def examples_in_chat(model, tokenizer, examples: Sequence[Question]) -> Answerer:
-    """Charlas ya contestadas, en el chat, delante de la pregunta: las dos últimas, que tres no
+    """Preguntas ya contestadas, en el chat, delante de la que se hace: las dos últimas, que más no
     caben en el modelo."""
     before = [message for q in examples[-2:] for message in conversation(q)]
     return evaluation.ask_in_chat(
@@ -34,7 +71,9 @@ def examples_in_chat(model, tokenizer, examples: Sequence[Question]) -> Answerer
     )
 
 
-def search_the_facts(model, tokenizer, split: int, sheets: bool = False) -> Answerer:
+def search_the_facts(
+    model, tokenizer, split: int, sheets: bool = False, examples: Sequence[Question] = ()
+) -> Answerer:
     """BM25 en todos los hechos; si lo mejor que encuentra queda bajo el umbral, «No lo sé».
 
     El umbral se elige con países de ajustar: pierde el 2% de lo que sabe.
@@ -43,6 +82,8 @@ def search_the_facts(model, tokenizer, split: int, sheets: bool = False) -> Answ
         sheets: afinado: una ficha por país, el último turno pesa el doble en la consulta, y las
             preguntas de sí o no van sin contexto, que es como el modelo las aprendió. Si no, un
             hecho por ficha y la charla entera como consulta.
+        examples: con fichas, delante va la primera encadenada de estas, resuelta con la suya, y la
+            historia de la pregunta se queda.
     """
     from course_lib.retrieval import build_index
 
@@ -65,13 +106,17 @@ def search_the_facts(model, tokenizer, split: int, sheets: bool = False) -> Answ
     known = world.fact_questions(tuned) + world.chain_questions(tuned)
     scores = sorted(hit.score if (hit := best(q)) else 0.0 for q in known)
     gate = scores[len(scores) // 50]
-    directly = evaluation.ask_directly(model, tokenizer)
+    solved = [replace(e, context=best(e).text) for e in examples if e.history and e.about][:1]
+    directly = evaluation.ask_with(
+        model, tokenizer, lambda q: world.question_prompt(q, solved if q.context else ())
+    )
 
     def answer(questions: Sequence[Question]) -> list[str]:
         hits, asked = [best(q) for q in questions], []
         for q, hit in zip(questions, hits, strict=True):
             alone = sheets and re.match("¿(es|la|el) .* (es|la|el) ", q.text.lower())
-            asked.append(replace(q, context=None if alone or not hit else hit.text, history=()))
+            context, history = None if alone or not hit else hit.text, q.history if solved else ()
+            asked.append(replace(q, context=context, history=history))
         return [
             said if hit and hit.score >= gate else "No lo sé."
             for said, hit in zip(directly(asked), hits, strict=True)

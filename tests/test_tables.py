@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from checks import each
 
@@ -78,7 +79,7 @@ def test_the_mean_is_of_all_the_answers_and_n_counts_each_question_once():
 def test_if_all_is_right_or_all_wrong_the_interval_is_that_of_wilson(right):
     runs = [Tally(NAMES, [right] * 50, [4] * 50)] * 2
     found = ends(contrast({"a": runs}, {"a": 1}))
-    assert found == pytest.approx(wilson(right * 50, 200))
+    assert found == pytest.approx(wilson(right / 4 * 50, 50))  # 50 países, y no 200 respuestas
 
 
 def test_the_answers_of_a_country_are_not_independent_and_widen_the_interval():
@@ -92,9 +93,22 @@ def test_the_answers_of_a_country_are_not_independent_and_widen_the_interval():
 
 
 def test_the_chance_of_the_seeds_widens_the_interval_too():
-    # De dos semillas se sortean dos: una vez de cada cuatro sale dos veces la misma.
+    # De dos semillas se sortea una: sale la mejor o la peor.
     runs = [Tally(NAMES, [right] * 50, [10] * 50) for right in (2, 8)]
     assert ends(contrast({"a": runs}, {"a": 1})) == pytest.approx((0.2, 0.8))
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    # Cuatro semillas que varían y dos repartos: sin quitar una al sortear, se quedaría corto.
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        runs = [
+            Tally([f"{split} {name}" for name in NAMES], list(rng.binomial(20, p, 50)), [20] * 50)
+            for split in (0, 1) for p in np.clip(rng.normal(0.5, 0.1, 4), 0, 1)
+        ]  # fmt: skip
+        low, high = ends(contrast({"a": runs}, {"a": 1}, draws=400))
+        covered += low <= 0.5 <= high
+    assert 0.88 <= covered / 200 <= 0.99
 
 
 @each("seeds", [1, 4])  # las que tiene un lado; el otro, una
@@ -124,7 +138,7 @@ def test_what_is_stored_is_summarized_and_compared_by_condition():
         ],
         "grupos": [["Perú", "Chad"]],
     }
-    assert ends(summarize(store, "a", "sabe")) == pytest.approx(wilson(8, 8))
+    assert ends(summarize(store, "a", "sabe")) == pytest.approx(wilson(2, 2))
     assert summarize(store, "a", "lee") is None and summarize(store, "c", "sabe") is None
     assert change(store, "a", "b", "sabe").value == -0.75
 

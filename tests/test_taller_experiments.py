@@ -34,6 +34,7 @@ def code(monkeypatch):
         monkeypatch.setattr(experiments, "code_hash", lambda function: text)
 
     monkeypatch.setattr(experiments, "hypotheses_commit", lambda: "abc")
+    monkeypatch.setattr(experiments, "check_committed", lambda: None)
     monkeypatch.setattr(experiments, "git", lambda *args: "def")
     put("uno")
     return put
@@ -102,7 +103,7 @@ def test_the_fingerprint_changes_with_the_code_and_not_with_what_explains_it(
 ):
     work = '"""Una."""\ndef f(x):\n    """Sí."""\n    return x + 1\n'
     modules = {f"course_lib/{name}.py": "RATE = 1\n" for name in [*experiments.MODULES, "plots"]}
-    workshop = ("trabajo", "experiments", "factores", "reglas", "rivales", "scenes")
+    workshop = ("trabajo", "experiments", "factores", "pretraining", "reglas", "rivales", "scenes")
     modules |= {f"taller/{name}.py": work for name in workshop}
     for name, written in modules.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -151,6 +152,37 @@ def test_hypotheses_that_are_not_in_a_commit_are_refused(git, tmp_path):
     refused()
 
 
+def test_code_or_data_that_are_not_in_a_commit_are_refused(git, tmp_path, monkeypatch):
+    for name in ("course_lib", "taller", *experiments.DATA):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "algo.py").write_text("x = 1\n", encoding="utf-8")
+    monkeypatch.setattr(experiments, "course_root", lambda: tmp_path)
+    monkeypatch.setattr(experiments, "data_path", lambda *parts: tmp_path.joinpath(*parts))
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "todo")
+    (tmp_path / "notas.md").write_text("x", encoding="utf-8")
+    experiments.check_committed()
+    (tmp_path / "taller" / "algo.py").write_text("x = 2\n", encoding="utf-8")
+    with pytest.raises(RuntimeError, match=r"taller/algo\.py"):
+        experiments.check_committed()
+
+
+def test_the_model_of_a_commit_comes_out_of_the_history(git, tmp_path, monkeypatch):
+    (tmp_path / "data" / "mini").mkdir(parents=True)
+    model = tmp_path / "data" / "mini" / "model.safetensors"
+    model.write_text("viejo", encoding="utf-8")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "viejo")
+    old = git("rev-parse", "HEAD")
+    model.write_text("nuevo", encoding="utf-8")
+    monkeypatch.setattr(experiments, "course_root", lambda: tmp_path)
+    monkeypatch.setenv("CURSO_SALIDA", str(tmp_path / "salida"))
+    found = experiments.model_of(old)
+    assert (found / model.name).read_text(encoding="utf-8") == "viejo"
+
+
 def test_what_is_stored_says_where_it_comes_from_and_keeps_the_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "hypotheses_commit", lambda: "abc")
     path = tmp_path / "carpeta" / "x.json"
@@ -159,10 +191,11 @@ def test_what_is_stored_says_where_it_comes_from_and_keeps_the_answers(tmp_path,
         path,
         {"tabla": {"x": 1}, "corridas": [run]},
         {"a-0": {"chat": ["sí"]}, "a-1": {"chat": ["ño"]}},
+        "una huella",
     )
     stored = json.loads(path.read_text(encoding="utf-8"))
     assert stored == {
-        "procedencia": provenance() | {"hipótesis": "abc"},
+        "procedencia": provenance() | {"hipótesis": "abc", "codigo": "una huella"},
         "tabla": {"x": 1},
         "corridas": [{"condicion": "a", "medidas": {"sabe": [0, [1], [4]]}}],
         "grupos": [["Perú"]],
@@ -190,3 +223,5 @@ def test_what_leaks_into_a_run_is_counted_in_what_its_trainer_received(chat_toke
     assert leaked(run(["Hola."], []), chat_tokenizer, exam) == 0
     assert leaked(run(["Hola.", "El Perú es alto."], []), chat_tokenizer, exam) == len(about) > 0
     assert leaked(run(["Hola."], [f"<|user|> {turn}<|bot|> Ya."]), chat_tokenizer, exam) == 1
+    named = run(["¿Y la de Chad?", "Un malinés."], [])
+    assert leaked(named, chat_tokenizer, exam, ["Chad", "Mali"]) == 1

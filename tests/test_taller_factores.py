@@ -84,7 +84,7 @@ def test_the_course_code_trains_on_what_it_asks(chat_tokenizer):
 
 def test_every_condition_mends_something_and_factors_and_doses_are_crossed():
     mended = {dataclasses.replace(c, name="", mends="") for c in conditions().values()}
-    assert len(mended) == len(conditions()) == 16 + 7 + 9
+    assert len(mended) == len(conditions()) == 16 + 7 + 11
     assert Condition("") in mended
     for rate, *fixed in itertools.product((1, 10), *[(False, True)] * 3):
         c = conditions()[cell_name(*itertools.compress(FACTORS, fixed), rate=rate)]
@@ -161,8 +161,8 @@ def test_nothing_of_the_exam_is_in_what_a_condition_tunes(name, split, asked_for
     run, tokenizer, _ = asked_for(name, split, split)
     exam = unseen_exam(split=split)
     assert experiments.leaked(run, tokenizer, exam) == 0
-    pairs = len(training_pairs(MINI))
-    assert len(run.rows) >= 2 * pairs  # tanta tarea, repaso u otro asunto como charla
+    pairs, more = len(training_pairs(MINI)), len(conditions()[name].data) - 1
+    assert len(run.rows) == (1 + more) * pairs  # tanta tarea, repaso u otro asunto como charla
 
 
 def test_a_replay_with_every_country_would_be_caught(asked_for, monkeypatch):
@@ -181,7 +181,9 @@ def test_each_condition_trains_at_its_rate_for_its_steps_and_holds_out_its_pairs
     for name, rate, epochs in (("original", 1, 1), ("original_x3_e9", 3, 3), ("repaso_x10", 10, 1)):
         args = asked_for(name)[0].args
         assert args.learning_rate == pytest.approx(rate * MINI.learning_rate)
-        assert args.max_steps == epochs * steps
+        assert args.max_steps == epochs * steps and args.warmup_steps == MINI.warmup_steps
+    short = asked_for("original_e1")[0].args  # 81 pasos: la subida también es de una tercera parte
+    assert short.warmup_steps == round(MINI.warmup_steps / 3) < short.max_steps
     run, tokenizer, held = asked_for("parejas")
     assert len(run.rows) + len(held) == len(pairs) and len(held) == round(len(pairs) / 10)
     texts = [tokenizer.decode(row.input_ids, skip_special_tokens=True) for row in run.rows]

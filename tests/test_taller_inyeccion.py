@@ -12,7 +12,7 @@ from course_lib import evaluation, tables, world
 from course_lib.tuning import replay_texts
 from course_lib.world import Question
 from taller import inyeccion
-from taller.inyeccion import facts_to_inject, recall, right_kind_guess, texts_to_inject
+from taller.inyeccion import dummies, facts_to_inject, recall, texts_to_inject
 
 MATERIALS = ("documentos", "países inventados")
 
@@ -130,12 +130,14 @@ def test_a_guess_of_the_right_kind_is_right_as_often_as_that_kind_repeats_its_va
     def asked(text, answer):
         return Question("documento", text, answer)
 
-    hours = [asked(f"¿A qué hora abre el museo de {name}?", hour)
-             for name, hour in (("Ur", "a las ocho"), ("Osk", "a las nueve"))]  # fmt: skip
+    opens = {"Ur": "a las ocho", "Osk": "a las nueve", "Ib": "a las ocho"}
+    hours = [asked(f"¿A qué hora abre el museo de {n}?", hour) for n, hour in opens.items()]
     who = [asked(f"¿Quién {did} del faro de Ur?", "Ana Bel") for did in ("dirige", "está a cargo")]
     where = [asked("¿Dónde está el museo de Ur?", "en Osk")]
-    # De las dos horas acierta una; de las otras clases no hay otro valor.
-    assert right_kind_guess([*hours, who[1], *where]) == [0.5, 0.5, 1, 1]
+    # De las horas, dos de cada tres son las ocho; de las otras clases no hay otro valor.
+    at_random, usual = dummies([*hours, who[1], *where])
+    assert at_random == pytest.approx([2 / 3, 1 / 3, 2 / 3, 1, 1])
+    assert usual == [True, False, True, True, True]
 
 
 @pytest.fixture
@@ -154,7 +156,8 @@ def test_a_tiny_run_measures_what_is_kept_and_what_is_recalled(small):
     assert tables.from_json(tables.to_json(job)) == job  # como la guarda `run_jobs`
     runs = job["corridas"] + inyeccion.measure_once("sin ajustar", "", 0, 0)["corridas"]
     for run in runs:
-        whole = {"sabe", "si_no", "lee", "contesta", "recuerda", "al azar"}
+        whole = {"sabe", "si_no", "lee", "contesta", "comparable", "recuerda"}
+        whole |= {"al azar", "el que más sale"}
         searches = "RAG" in run["condicion"]
         assert run["medidas"].keys() == ({"contesta"} if searches else whole)
         assert sum(run["medidas"]["contesta"][2]) == len(run["respuestas"]["contesta"])

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from checks import each
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from course_lib import hub, reading
@@ -147,9 +148,9 @@ def test_every_row_begins_with_a_document_and_is_full(tiny, tokenizer):
 
 
 def test_the_texts_are_the_world_and_in_their_share_talk():
-    texts = list(itertools.islice(pretraining.documents(5), 3_000))
+    texts = list(itertools.islice(pretraining.documents(5, 0.3), 3_000))
     talk = [text for text in texts if text.startswith("—")]
-    assert len(talk) / len(texts) == pytest.approx(pretraining.TALK, abs=0.03)
+    assert len(talk) / len(texts) == pytest.approx(0.3, abs=0.03)
     world = list(itertools.islice(reading.pretraining_documents(5), len(texts) - len(talk)))
     assert [text for text in texts if not text.startswith("—")] == world
 
@@ -173,20 +174,22 @@ def test_of_a_talk_every_token_weighs_one_and_of_the_rest_what_cannot_be_guessed
     assert sum(weights) / len(weights) == pytest.approx(pretraining.GUESSWORK, rel=0.3)
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_nothing_in_the_last_stretch():
-    peak, warmup, steps = pretraining.LEARNING_RATE, pretraining.WARMUP, 5_000
-    rates = [pretraining.learning_rate(step, steps) for step in range(steps + 1)]
-    last = round(pretraining.TALK_FROM * steps)
-    assert rates[0] == pytest.approx(peak / warmup)
-    assert set(rates[warmup - 1 : last]) == {peak}
-    assert rates[(last + steps) // 2] == pytest.approx(peak / 2)
-    assert rates[-1] == 0
+@each("steps", [pretraining.STEPS, 2 * pretraining.STEPS])
+def test_the_rate_and_the_talk_go_by_stretches_of_any_length(steps):
+    peak, times = pretraining.PHASES[0][1], steps // pretraining.STEPS
+    rates, talk = zip(*(pretraining.schedule(step, steps) for step in range(steps)))
+    assert rates[0] == pytest.approx(peak / pretraining.WARMUP) and max(rates) == peak
+    starts = [0, *itertools.accumulate(times * length for length, *_ in pretraining.PHASES)]
+    for first, end, (_, top, bottom, share) in zip(starts, starts[1:], pretraining.PHASES):
+        assert set(talk[first:end]) == {share}
+        if first:
+            assert rates[first] == top
+            assert rates[(first + end) // 2] == pytest.approx((top + bottom) / 2, rel=0.01)
 
 
-def test_talk_comes_only_in_the_last_stretch(tiny, monkeypatch, tmp_path):
+def test_each_step_reads_the_talk_that_its_stretch_says(tiny, monkeypatch, tmp_path):
     real, shares = pretraining.batch, []
-    monkeypatch.setattr(
-        pretraining, "batch", lambda *args: shares.append(args[-1]) or real(*args)
-    )
+    monkeypatch.setattr(pretraining, "batch", lambda *args: shares.append(args[-1]) or real(*args))
     pretraining.pretrain(tmp_path, 10)
-    assert shares == [0] * 8 + [pretraining.TALK] * 2
+    assert shares == [pretraining.schedule(step, 10)[1] for step in range(10)]
+    assert len(set(shares)) == len(pretraining.PHASES)
