@@ -38,6 +38,11 @@ def dose_name(rate: int, epochs: int) -> str:
     return cell_name(rate=rate) + (f"_e{epochs}" if epochs != 3 else "")
 
 
+def dose_title(rate: int, epochs: int) -> str:
+    """Una dosis, para leerla: «tasa × 3, épocas: 9»."""
+    return f"tasa × {rate}, épocas: {epochs}"
+
+
 def first_words(model, tokenizer, prompts: Sequence[list[int]]) -> dict[str, float]:
     """La probabilidad media de cada primer token tras unas peticiones (ids), de mayor a menor."""
     import torch
@@ -68,21 +73,51 @@ MEASURES = COLUMNS | {
 
 def effects(store: Mapping, measure: str, rate: int = 1) -> dict[str, Measure]:
     """El efecto de cada factor, media de sus cuatro comparaciones, y el de cada pareja de factores:
-    cuánto más hace el uno cuando también está el otro (su interacción)."""
-    cells = {
-        tuple(f for f, yes in zip(FACTORS, fixed, strict=True) if yes)
-        for fixed in itertools.product((False, True), repeat=len(FACTORS))
-    }
-    chosen = [(f,) for f in FACTORS] + list(itertools.combinations(FACTORS, 2))
+    cuánto más hace el uno cuando también está el otro (su interacción).
+
+    A una tasa mayor que la original, además, cuánto más hace cada uno que a la original.
+    """
     groups, found = tallies(store, measure), {}
-    for factors in chosen:
-        share = 2 ** (len(factors) - len(FACTORS))
-        weights = {
-            cell_name(*fixed, rate=rate): share * (-1) ** sum(f not in fixed for f in factors)
-            for fixed in cells
-        }
-        found[" × ".join(FACTORS[f] for f in factors)] = contrast(groups, weights)
+    for some in [(f,) for f in FACTORS] + list(itertools.combinations(FACTORS, 2)):
+        found[" × ".join(FACTORS[f] for f in some)] = contrast(groups, _weights(some, rate))
+    for factor, name in FACTORS.items() if rate > 1 else ():
+        less = {cell: -weight for cell, weight in _weights([factor], 1).items()}
+        found[f"{name} × la tasa"] = contrast(groups, _weights([factor], rate) | less)
     return found
+
+
+def _weights(factors: Sequence[str], rate: int) -> dict[str, float]:
+    """Cuánto cuenta cada una de las ocho celdas en un efecto o en una interacción."""
+    share = 2 ** (len(factors) - len(FACTORS))
+    cells = [some for n in range(4) for some in itertools.combinations(FACTORS, n)]
+    return {
+        cell_name(*fixed, rate=rate): share * (-1) ** sum(f not in fixed for f in factors)
+        for fixed in cells
+    }
+
+
+def format_effects(store: Mapping, measures: Sequence[str], rate: int = 1) -> str:
+    """Los efectos y las interacciones, en puntos, como tabla de Markdown."""
+    found = {m: effects(store, m, rate) for m in measures}
+    rows = [[name, *(found[m][name].points for m in measures)] for name in found[measures[0]]]
+    return markdown(["Qué", *(MEASURES[m] for m in measures)], rows)
+
+
+def dose_curves(store: Mapping, titles: Mapping[str, str]) -> dict[str, list[tuple]]:
+    """Un punto por dosis y un color por tasa, de cada medida: lo que dibuja `plots.dots`.
+
+    Args:
+        titles: las medidas y el título de cada una.
+    """
+    doses = [*itertools.product(RATES, EPOCHS)]
+    colors = dict(zip(RATES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
+    return {
+        title: [
+            (dose_title(*dose), summarize(store, dose_name(*dose), measure), colors[dose[0]])
+            for dose in doses
+        ]
+        for measure, title in titles.items()
+    }
 
 
 def format_conditions(

@@ -259,7 +259,7 @@ def dots(groups: Mapping[str, Sequence[tuple]], title: str, xlabel: str):
 
     count = len(next(iter(groups.values())))
     figure = Figure(figsize=(10, 0.6 + 0.3 * count), layout="constrained", dpi=110)
-    panels = figure.subplots(1, len(groups), sharey=True)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
         for y, (_, summary, color) in enumerate(rows):
             ends = [100 * summary.low, 100 * summary.high]

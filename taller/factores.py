@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from course_lib import evaluation, output_path, reading, tuning, world
-from course_lib.autopsy import EPOCHS, FACTORS, RATES, cell_name, dose_name
+from course_lib.autopsy import EPOCHS, FACTORS, RATES, cell_name, dose_name, dose_title
 from course_lib.chat import first_turn, generate
 from course_lib.dialogues import Pair, to_pairs
 from course_lib.encoding import (
@@ -128,8 +128,8 @@ def conditions() -> dict[str, Condition]:
         made.append(Condition(name, mends, course_code=code, data=data, rate=rate))
     for rate, epochs in itertools.product(RATES, EPOCHS):
         if rate == 3 or epochs != 3:  # las demás ya están arriba
-            mends = f"tasa × {rate}, épocas: {epochs}"
-            made.append(Condition(dose_name(rate, epochs), mends, rate=rate, epochs=epochs / 3))
+            name, title = dose_name(rate, epochs), dose_title(rate, epochs)
+            made.append(Condition(name, title, rate=rate, epochs=epochs / 3))
     made += [
         Condition("relleno", "no contar el relleno", padding_counts=False),
         Condition("relleno_fin", "no contar el relleno y añadir el fin", False, end=True),

@@ -24,11 +24,12 @@ def test_first_words_are_probabilities_in_order(tokenizer, make_model):
 
 
 def made_up() -> dict:
-    """Una tabla inventada: de cien, aciertan 20, 40 más si hay código y datos, y 10 si repaso."""
+    """Una tabla inventada: de cien, aciertan 20, 40 más si hay código y datos, y 10 si repaso, que a
+    la tasa mayor son 30."""
     runs = [{"condicion": "base", "reparto": 0, "medidas": {"sabe": [0, [10] * 10, [10] * 10]}}]
     for rate, code, data, replay in itertools.product((1, 10), *[(False, True)] * 3):
         name = cell_name(*itertools.compress(FACTORS, (code, data, replay)), rate=rate)
-        right = 2 + 4 * code * data + replay
+        right = 2 + 4 * code * data + (3 if rate > 1 else 1) * replay
         measures = {"sabe": [0, [right] * 10, [10] * 10], "conversa": [1, [9.0, 11.0], [4, 4]]}
         runs.append({"condicion": name, "reparto": 0, "medidas": measures})
     titles = {"original": "nada", "codigo_datos": "código y datos"}
@@ -41,10 +42,13 @@ def made_up() -> dict:
 def test_an_effect_is_the_mean_of_its_differences_and_an_interaction_what_two_add(rate):
     found = effects(made_up(), "sabe", rate)
     code, data, replay = FACTORS.values()
-    assert {name: measure.value for name, measure in found.items()} == pytest.approx(
-        {code: 0.2, data: 0.2, replay: 0.1, f"{code} × {data}": 0.4,
-         f"{code} × {replay}": 0, f"{data} × {replay}": 0}
-    )  # fmt: skip
+    expected = {code: 0.2, data: 0.2, replay: 0.1 if rate == 1 else 0.3}
+    expected |= {f"{code} × {data}": 0.4, f"{code} × {replay}": 0, f"{data} × {replay}": 0}
+    if rate > 1:
+        expected |= {f"{f} × la tasa": 0.2 * (f == replay) for f in (code, data, replay)}
+    assert {name: m.value for name, m in found.items()} == pytest.approx(expected)
+    table = autopsy.format_effects(made_up(), ["sabe"], rate)
+    assert f"| {code} × {data} | +40 [40, 40] |" in table and table.count("\n") == len(found) + 1
 
 
 def test_the_table_starts_with_the_dummy_and_the_base_model():
@@ -52,12 +56,23 @@ def test_the_table_starts_with_the_dummy_and_the_base_model():
     table = format_conditions(made_up(), names, columns)
     assert table.splitlines()[2:] == [
         "| (el tonto) | 0% | 100% | 5,99 |",  # ln 400
-        "| (el modelo de partida) | 100% [96, 100] | — | — |",
+        "| (el modelo de partida) | 100% [72, 100] | — | — |",
         "| nada | 20% [20, 20] | — | 2,50 [2,25, 2,75] |",
         "| código y datos | 60% [60, 60] | — | 2,50 [2,25, 2,75] |",
     ]
     other = format_conditions(made_up(), names, columns, titles=["una", "otra"])
     assert [line.split(" | ")[0] for line in other.splitlines()[4:]] == ["| una", "| otra"]
+
+
+def test_the_curves_have_a_point_for_each_dose_and_a_color_for_each_rate():
+    store = made_up()
+    run = next(run for run in store["corridas"] if run["condicion"] == "original")
+    doses = [*itertools.product(autopsy.RATES, autopsy.EPOCHS)]
+    store["corridas"] += [run | {"condicion": autopsy.dose_name(*dose)} for dose in doses]
+    (points,) = autopsy.dose_curves(store, {"sabe": "lo que sabe"}).values()
+    assert [label for label, *_ in points] == [autopsy.dose_title(*dose) for dose in doses]
+    assert len({color for *_, color in points}) == len(autopsy.RATES)
+    assert len(plots.dots({"lo que sabe": points}, "Título", "%").axes) == 1
 
 
 def test_the_stored_figures_of_dailydialog_are_those_of_the_sample(shared_data, gpt2_tokenizer):

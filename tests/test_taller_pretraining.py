@@ -22,7 +22,6 @@ TINY = {
     "ROWS": 2,
     "WARMUP": 2,
     "SAVE_EVERY": 2,
-    "STEPS": STEPS,
 }
 
 
