@@ -24,8 +24,8 @@ def test_first_words_are_probabilities_in_order(tokenizer, make_model):
 
 
 def made_up() -> dict:
-    """Una tabla inventada: de cien, aciertan 20, 40 más si hay código y datos, y 10 si repaso, que a
-    la tasa mayor son 30."""
+    """Una tabla inventada: de cien, aciertan 20, 40 más si hay código y datos, y 10 si hay repaso,
+    que a la tasa mayor son 30."""
     runs = [{"condicion": "base", "reparto": 0, "medidas": {"sabe": [0, [10] * 10, [10] * 10]}}]
     for rate, code, data, replay in itertools.product((1, 10), *[(False, True)] * 3):
         name = cell_name(*itertools.compress(FACTORS, (code, data, replay)), rate=rate)
