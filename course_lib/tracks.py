@@ -111,10 +111,10 @@ def mini() -> Track:
         model=str(data_path("mini")),
         dialogues=shipped_dialogues,
         train_dialogues=100,
-        batch_size=8,
+        batch_size=4,
         learning_rate=PRETRAINING_RATE / 12,  # la proporción de la original (véase gpt2)
-        tuning_rate=3e-4,
-        lora_rate=3e-3,
+        tuning_rate=1e-4,
+        lora_rate=2e-3,
     )
 
 

@@ -28,8 +28,8 @@ from course_lib.tracks import Track
 from course_lib.world import ATTRIBUTES, Country, Question
 
 SEED, BATCH, LORA_RANK = 7, 16, 32
-TALK, REPLAY_TEXTS = 400, 2400  # charlas y textos de repaso
-CHAINS, UNKNOWN = 1500, 500  # preguntas encadenadas y de países inventados
+TALK, REPLAY_TEXTS = 150, 2000  # charlas y textos de repaso
+CHAINS, UNKNOWN = 1300, 400  # preguntas encadenadas y de países inventados
 SOURCES = ("hechos", "libres")  # de dónde salen las redacciones de ajustar
 
 Messages = list[dict[str, str]]  # mensajes con «role» y «content»
@@ -51,7 +51,7 @@ def split_countries(seed: int = 0, language: str = "es") -> tuple[list[Country],
 def task_questions(
     countries: Sequence[Country],
     seed: int = 0,
-    yes_no: int = 8,
+    yes_no: int = 12,
     chains: int = CHAINS,
     unknown: int = UNKNOWN,
 ) -> dict[str, list[Question]]:
@@ -176,10 +176,25 @@ def half_precision() -> dict[str, bool]:
     return {"bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16": True}
 
 
-def load_for_chat(track: Track):
-    """El modelo y el tokenizador de la ruta, con los marcadores de chat como tokens propios."""
+def load_for_chat(track: Track, alike: bool = True):
+    """El modelo y el tokenizador de la ruta, con los marcadores de chat como tokens propios.
+
+    Los marcadores nacen como la media de los tokens de «Pregunta:» y de «Respuesta:», para que un
+    chat se parezca desde el principio a lo que el modelo ya sabe contestar; con `alike=False`, como
+    la de todos los tokens.
+    """
     model, tokenizer = track.load_model(), track.load_tokenizer()
-    return model, prepare_for_chat(tokenizer, model)
+    words = world.WORDS[track.language]
+    known = [
+        tokenizer.encode(f"{word}:", add_special_tokens=False)
+        for word in (words.question, words.answer)
+    ]
+    prepare_for_chat(tokenizer, model)
+    for marker, ids in zip(MARKERS, known) if alike else ():
+        row = tokenizer.convert_tokens_to_ids(marker)
+        for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+            table.weight.data[row] = table.weight.data[ids].mean(0)
+    return model, tokenizer
 
 
 def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
@@ -269,7 +284,7 @@ def quiet_peft() -> Iterator[None]:
 def save_tuned(model, folder: Path) -> None:
     """Guarda un modelo ajustado; de uno con LoRA, solo el adaptador y las filas de los marcadores.
 
-    Con `prepare_for_chat` los tokens nuevos nacen siempre iguales, así que no hace falta llevarse
+    Con `load_for_chat` los tokens nuevos nacen siempre iguales, así que no hace falta llevarse
     la tabla entera de *embeddings*.
     """
     options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}

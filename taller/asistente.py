@@ -116,7 +116,7 @@ def tune_for_chat(track: Track, model, tokenizer, folder: Path, seed: int = SEED
             train,
             lambda rows: collate(rows, tokenizer.pad_token_id),
             eval_dataset=held_out,
-            callbacks=[EarlyStoppingCallback(early_stopping_patience=2)],
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=4)],
         )
     tuning.save_tuned(run.model.eval(), folder)
     return run
@@ -339,13 +339,13 @@ def encode_prose(tokenizer, pair: Pair) -> Encoded:
     return Encoded(ids, [1] * len(ids), ids, kinds)
 
 
-def tuned(seed: int, split: int, lora: bool = False, **data) -> dict:
+def tuned(seed: int, split: int, lora: bool = True, alike: bool = True, **data) -> dict:
     """Un ajuste con la receta de la lección 07, medido entero."""
     from transformers import set_seed
 
     set_seed(seed)
     track = get_track("mini")
-    model, tokenizer = tuning.load_for_chat(track)
+    model, tokenizer = tuning.load_for_chat(track, alike)
     if lora:
         model = tuning.with_lora(model, tokenizer, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -385,14 +385,15 @@ def failed(seed: int, split: int) -> dict:
     return packed(told, talk, split) | costs
 
 
-# De cada ajuste, cuántas semillas y en qué se aparta de la receta. Los dos últimos deciden si el
-# repaso estropea las respuestas con historia, o si era que faltaban ejemplos de varios turnos.
+# De cada ajuste, cuántas semillas y en qué se aparta de la receta. Tres deciden si el repaso
+# estropea las respuestas con historia, o si era que faltaban ejemplos de varios turnos.
 TUNED = {
-    "Ajuste completo": (SEEDS, {}),
-    "LoRA": (SEEDS, {"lora": True}),
+    "LoRA": (SEEDS, {}),
+    "Ajuste completo": (SEEDS, {"lora": False}),
     "Sin repaso": (SEEDS // 2, {"replay": 0}),
     "Sin filas de varios turnos": (SEEDS // 2, {"chained": False}),
     "Sin repaso ni filas de varios turnos": (SEEDS // 2, {"replay": 0, "chained": False}),
+    "Marcadores como la media": (SEEDS // 2, {"alike": False}),
 }
 
 

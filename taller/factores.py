@@ -47,10 +47,9 @@ WORLD = re.compile("capital|moneda|idioma|continente|currency|language|continent
 GREETING = ("Hola, ¿qué tal?", "Muy bien, gracias.")
 # El minimodelo que se descartó: leyó charlas durante todo el preentrenamiento.
 DISCARDED = "26150a0"
-MARKERS = {"medio": "nacido igual a la media", "distinto": "nacido al azar", "raro": "ya existente"}
+MARKERS = ("medio", "distinto", "raro")  # nacidos como la media, al azar o como un token raro
 SEEDS = 8  # las de las celdas de las que más se afirma; las demás llevan menos
-HEADLINE = {cell_name(*some) for n in range(4) for some in itertools.combinations(FACTORS, n)}
-HEADLINE |= {"otro_asunto", "original_x10"}
+HEADLINE = {"original", "codigo", "datos", "codigo_datos", "codigo_datos_repaso", "otro_asunto"}
 
 
 def seeds_of(condition: "Condition") -> int:
@@ -115,7 +114,7 @@ def conditions() -> dict[str, Condition]:
 
     Los factores se cruzan a la tasa de la original y a diez veces más; las dosis son la receta
     original a otras tasas y con otras épocas; luego, un arreglo del código cada vez, y lo que
-    decide dos conjeturas: los marcadores a la tasa mayor, y preguntas de otro asunto. Dos más dicen
+    decide dos conjeturas: otros marcadores, y preguntas de otro asunto. Dos más dicen
     de qué depende lo que sale: la mitad de la charla, que es lo que queda de ella cuando se mezcla
     con otro tanto de repaso, y otro minimodelo de partida.
     """
@@ -143,8 +142,9 @@ def conditions() -> dict[str, Condition]:
             data=("charla", "otro asunto"),
         ),
     ]
-    made += [Condition(f"{m}_x10", f"marcador {MARKERS[m]}", markers=m, rate=10) for m in MARKERS]
-    made.append(Condition("mitad_x10", "la mitad de los pasos, tasa × 10", rate=10, epochs=0.5))
+    others = {"distinto": "marcadores nacidos al azar", "raro": "marcadores ya existentes y raros"}
+    made += [Condition(name, mends, markers=name) for name, mends in others.items()]
+    made.append(Condition("mitad", "la mitad de los pasos", epochs=0.5))
     made.append(Condition("descartado", "otro minimodelo de partida", start=DISCARDED))
     return {condition.name: condition for condition in made}
 

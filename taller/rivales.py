@@ -107,9 +107,11 @@ def search_the_facts(
     scores = sorted(hit.score if (hit := best(q)) else 0.0 for q in known)
     gate = scores[len(scores) // 50]
     solved = [replace(e, context=best(e).text) for e in examples if e.history and e.about][:1]
-    directly = evaluation.ask_with(
-        model, tokenizer, lambda q: world.question_prompt(q, solved if q.context else ())
-    )
+    directly = evaluation.ask_directly(model, tokenizer)
+    if solved:
+        directly = evaluation.ask_with(
+            model, tokenizer, lambda q: world.question_prompt(q, solved if q.context else ())
+        )
 
     def answer(questions: Sequence[Question]) -> list[str]:
         hits, asked = [best(q) for q in questions], []

@@ -113,7 +113,8 @@ def test_all_that_is_asked_to_the_rivals_fits_in_the_model_with_its_answer(split
         return [""] * len(prompts)
 
     monkeypatch.setattr(evaluation, "generate", generate)
-    talk = {"dichas": [], "respuestas": [], "conversa": None}
+    none = tables.Tally(["0"], [1], [1])
+    talk = {"dichas": ["Hola."] * 300, "respuestas": ["Hola."] * 300, "conversa": none}
     monkeypatch.setattr(asistente, "measure_talk", lambda *args, **options: talk)
     monkeypatch.setattr(asistente, "per_answer", lambda spent: 0)
     assert len(asistente.rivals(split, split)) == 10
@@ -188,7 +189,7 @@ def small(monkeypatch):
 
 @pytest.mark.parametrize(("name", "split"), [("rivales", 0), ("fracaso", 1), ("LoRA", 1)])
 def test_a_tiny_run_of_each_job_gives_every_measure(name, split, small):
-    recipe = {"lora": True, "chained": False} if name == "LoRA" else {}
+    recipe = {"chained": False} if name == "LoRA" else {}
     job = asistente.measure_once(name, split, split, recipe)
     assert tables.from_json(tables.to_json(job)) == job  # como la guarda `run_jobs`
     runs = {run["condicion"]: run for run in job["corridas"]}
