@@ -28,8 +28,8 @@ from course_lib.tracks import Track
 from course_lib.world import ATTRIBUTES, Country, Question
 
 SEED, BATCH, LORA_RANK = 7, 16, 32
-TALK, REPLAY_TEXTS = 150, 2000  # charlas y textos de repaso
-CHAINS, UNKNOWN = 1300, 400  # preguntas encadenadas y de países inventados
+TALK, REPLAY_TEXTS = 400, 1600  # charlas y textos de repaso
+CHAINS, UNKNOWN = 1200, 300  # preguntas encadenadas y de países inventados
 SOURCES = ("hechos", "libres")  # de dónde salen las redacciones de ajustar
 
 Messages = list[dict[str, str]]  # mensajes con «role» y «content»
@@ -51,7 +51,7 @@ def split_countries(seed: int = 0, language: str = "es") -> tuple[list[Country],
 def task_questions(
     countries: Sequence[Country],
     seed: int = 0,
-    yes_no: int = 12,
+    yes_no: int = 16,
     chains: int = CHAINS,
     unknown: int = UNKNOWN,
 ) -> dict[str, list[Question]]:
@@ -85,9 +85,14 @@ def task_questions(
 
 
 def talk_conversations(dialogues: Sequence[Dialogue]) -> list[Messages]:
-    """Cada charla dos veces: en una el modelo es quien contesta, y en otra, quien empezó."""
-    turns = [t for d in dialogues for t in (d.turns, d.turns[1:]) if len(t) > 1]
-    return [dialogue_messages(Dialogue(some)) for some in turns]
+    """Cada charla dos veces: entera, y lo que dijo quien la empezó, respuesta a respuesta.
+
+    Sueltas, las respuestas enseñan a contestar a una charla desde la primera frase: sin ellas, a un
+    «Hola» el modelo dice «No lo sé».
+    """
+    turns = [d.turns for d in dialogues]
+    turns += [d.turns[i : i + 2] for d in dialogues for i in range(1, len(d.turns) - 1, 2)]
+    return [dialogue_messages(Dialogue(some)) for some in turns if len(some) > 1]
 
 
 def replay_texts(

@@ -249,7 +249,7 @@ def packed(told: dict, talk: dict | None, split: int) -> dict:
     """Medidas y respuestas de una corrida, como se guardan.
 
     «se_desvia» es la parte de las frases de charla ajenas a las que contesta como si fueran
-    preguntas del mundo.
+    preguntas del mundo, y «charla», la de las charlas de prueba a las que no.
     """
     measures = grade(told, split)
     if talk:
@@ -258,6 +258,8 @@ def packed(told: dict, talk: dict | None, split: int) -> dict:
         replies, others = talk["respuestas"][: len(pairs)], talk["respuestas"][len(pairs) :]
         well = [speaks_well(reply, words) for reply in replies]
         measures["habla"] = tally(well, [scenes[p.dialogue] for p in pairs])
+        kept = [not strays(reply) for reply in replies]
+        measures["charla"] = tally(kept, [scenes[p.dialogue] for p in pairs])
         measures["conversa"] = factores.by_scene(talk["conversa"], scenes)
         measures["se_desvia"] = tally([strays(reply) for reply in others], range(len(others)))
         told = told | {"habla": replies, "charla_ajena": others}

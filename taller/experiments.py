@@ -79,7 +79,7 @@ def run_jobs(
     if len(missing) < len(jobs):
         report(f"Ya hechos: {len(jobs) - len(missing)} de {len(jobs)}.")
     if missing:
-        context = get_context("spawn")
+        context, commit = get_context("spawn"), git("rev-parse", "HEAD")
         with ProcessPoolExecutor(workers, context, initializer=_one_quiet_thread) as pool:
             futures = {pool.submit(function, *jobs[name]): name for name in missing}
             try:
@@ -89,7 +89,7 @@ def run_jobs(
                     for run in done[name].get("corridas", [done[name]]):
                         run |= {
                             "fecha": date.today().isoformat(),
-                            "commit": git("rev-parse", "HEAD"),
+                            "commit": commit,
                         }
                     _write(
                         folder / f"{name}.json", to_json(recipes[name] | {"resultado": done[name]})

@@ -237,7 +237,9 @@ def measure_once(name: str, seed: int, split: int, steps: int, questions: int) -
     measures = {m: tally(right, groups.get(m, countries)) for m, right in graded.items()}
     losses = {"conversa": talk_pairs(track)}
     if held:  # parejas apartadas al azar, y diálogos enteros de las mismas escenas
-        more = track.load_dialogues("train")[track.train_dialogues :][:60]
+        n, made = track.train_dialogues, scene_names("train")
+        more = zip(track.load_dialogues("train")[n:], made[n:])
+        more = [dialogue for dialogue, scene in more if scene in made[:n]][:60]
         losses |= {"parejas": held, "dialogos": to_pairs(more)}
     for measure, pairs in losses.items():
         sums, counts = reply_sums(track, condition, model, tokenizer, pairs)

@@ -9,6 +9,7 @@ import itertools
 import random
 import re
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,18 +28,26 @@ from course_lib.world import ATTRIBUTES, Country, Question
 from taller import experiments, factores
 
 STEPS, RATES, SEEDS = (300, 1200), (2, 6), 2  # las tasas, en doceavos de la del preentrenamiento
-BATCH, INVENTED = 8, 56  # textos por paso, la mitad repaso; y países inventados
+BATCH = 8  # textos por paso, la mitad repaso
+INVENTED = 85  # países, tantos como documentos
 WORDINGS = ("una", "varias", "varias y preguntas")
 
 
 def invented_countries(seed: int = 0) -> list[Country]:
-    """Países inventados, con nombre y capital inventados y lo demás, tomado de los de verdad."""
+    """Países inventados: nombre y capital, que no salen en el examen de lectura, y lo demás, tomado
+    de los de verdad."""
     rng, real = random.Random(f"inyección {seed}"), world.load_countries()
+    contexts = " ".join(q.context for q in reading.reading_questions(200))
+    taken = {*re.findall(r"\w+", contexts)}
 
     def borrowed(attribute: str) -> str:
         return getattr(rng.choice(real), attribute)
 
-    names = [reading.invent_name(rng, reserved=True) for _ in range(2 * INVENTED)]
+    names: list[str] = []
+    while len(names) < 2 * INVENTED:
+        name = reading.invent_name(rng, reserved=True)
+        names += [name] * (name not in taken)
+        taken.add(name)
     return [
         Country("", name, capital, *map(borrowed, ATTRIBUTES[1:]))
         for name, capital in zip(names[::2], names[1::2], strict=True)
@@ -64,7 +73,9 @@ def facts_to_inject(material: str, seed: int) -> list[list[tuple[list[str], list
         facts = []
         for a in ATTRIBUTES:
             said = [world.render(t, pais=c.name, x=getattr(c, a)) for t in templates[a]["frases"]]
-            asked = [world.fact_question(c, a, form).text for form in (1, 2)]
+            # Otras preguntas, solo de la capital: así hay casi tantas como de los documentos.
+            forms = (1, 2) if a == "capital" else ()
+            asked = [world.fact_question(c, a, form).text for form in forms]
             facts.append((said, asked, world.fact_question(c, a)))
         found.append(facts)
     return found
@@ -106,7 +117,7 @@ def recall(model, tokenizer, facts: Sequence) -> tuple[list[str], list[bool], li
             if before + start:  # si no, no hay de dónde tirar
                 begun.append((before + start).rstrip())
                 answers.append(q.answer)
-                documents.append(str(number))
+                documents.append(q.about or f"documento {number}")
             before += f"{line} "
     texts = generate(model, tokenizer, [tokenizer.encode(text) for text in begun], 16)
     right = [
@@ -158,11 +169,16 @@ def inject(material: str, wordings: str, rate: int, seed: int) -> list[dict]:
     replay = tuning.replay_texts(half, seed, countries=tuned)
     mixed = [t for pair in zip(chosen, replay, strict=False) for t in pair]
     found: dict[int, dict] = {}
+    start, measuring = time.perf_counter(), 0.0
 
     class Measure(TrainerCallback):
         def on_step_end(self, args, state, control, model=None, **kwargs):
+            nonlocal measuring
             if state.global_step in STEPS:
-                found[state.global_step] = measure(model.eval(), tokenizer, facts, split)
+                now = time.perf_counter()
+                spent = {"segundos": round(now - start - measuring, 1)}
+                found[state.global_step] = spent | measure(model.eval(), tokenizer, facts, split)
+                measuring += time.perf_counter() - now
                 model.train()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -184,11 +200,11 @@ def inject(material: str, wordings: str, rate: int, seed: int) -> list[dict]:
     # Los hechos que se meten están ahí a propósito; las preguntas del examen, y lo que ya sabía de
     # los países que no se repasan, no.
     exam = evaluation.build_exam(countries=tuning.split_countries(split)[1])
-    leaked = experiments.leaked(run, tokenizer, replace(exam, reading=[], unknown=[]))
+    leaked = experiments.leaked(run, tokenizer, replace(exam, unknown=[]))
     asked = {q.text for document in facts for _, _, q in document}
     leaked += sum(question in text for question in asked for text in mixed)
     named = f"{material}, {wordings}, tasa {rate}/12"
-    costs = {"semilla": seed, "reparto": split, "segundos": run.seconds, "fugas": leaked}
+    costs = {"semilla": seed, "reparto": split, "fugas": leaked}
     return [{"condicion": f"{named}, {steps} pasos"} | costs | found[steps] for steps in STEPS]
 
 
@@ -201,7 +217,9 @@ def measure(model, tokenizer, facts: Sequence, split: int) -> dict:
     directly = evaluation.ask_directly(model, tokenizer)
     exam = evaluation.build_exam(countries=tuning.split_countries(split)[1])
     asked = [q for document in facts for _, _, q in document]
-    groups = [str(i) for i, document in enumerate(facts) for _ in document]
+    groups = [
+        q.about or f"documento {i}" for i, document in enumerate(facts) for _, _, q in document
+    ]
     parts = {"sabe": exam.facts, "si_no": exam.yes_no, "lee": exam.reading, "contesta": asked}
     told = {m: directly(questions) for m, questions in parts.items()}
     measures = {}
@@ -265,7 +283,9 @@ def search(model, tokenizer, facts: Sequence) -> dict:
     asked = [q for document in facts for _, _, q in document]
     told = evaluation.ask_with(model, tokenizer, prompt)(asked)
     right = [is_right(a, q) for a, q in zip(told, asked, strict=True)]
-    groups = [str(i) for i, document in enumerate(facts) for _ in document]
+    groups = [
+        q.about or f"documento {i}" for i, document in enumerate(facts) for _, _, q in document
+    ]
     return {
         "medidas": factores.packed({"contesta": tally(right, groups)}),
         "respuestas": {"contesta": told},

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +43,14 @@ def test_an_invented_country_is_none_of_the_world_and_another_in_each_seed():
         f"En {name} se paga con {money}.",
     ]  # fmt: skip
     assert question.text == f"¿Cuál es la moneda de {name}?"
-    assert asked == [f"¿Qué moneda se usa en {name}?", f"¿Con qué moneda se paga en {name}?"]
+    assert asked == []  # solo de la capital hay otras preguntas, como de la mitad de los documentos
+    _, asked, _ = first[0][0]
+    assert asked == [
+        f"¿Qué ciudad es la capital de {name}?",
+        f"¿Cómo se llama la capital de {name}?",
+    ]
+    read = " ".join(q.context for q in evaluation.build_exam().reading)
+    assert not any(name in read for some in names for name in some)
 
 
 @each("material", MATERIALS)
@@ -57,7 +65,7 @@ def test_every_wording_says_the_fact_and_none_asks_it_as_the_exam(material):
     assert len(texts["una"]) == len(texts["varias"]) == len(facts)
     assert not {*texts["una"]} >= {*texts["varias"]}
     with_questions = sum(bool(asked) for document in facts for _, asked, _ in document)
-    assert len(texts["varias y preguntas"]) == len(facts) + with_questions > 2 * len(facts)
+    assert len(texts["varias y preguntas"]) == len(facts) + with_questions >= 2 * len(facts)
     read = "\n".join(itertools.chain(*texts.values()))
     assert not any(question in read for question in exam)
 
@@ -117,7 +125,8 @@ def test_to_recall_is_to_go_on_with_the_answer_from_where_it_begins(monkeypatch)
         inyeccion, "generate", lambda model, tokenizer, prompts, n: begun.extend(prompts) or told
     )
     texts, right, documents = recall(None, SimpleNamespace(encode=str), facts)
-    assert (texts, right, documents) == (told, [True, False, False], ["0", "1", "1"])
+    where = ["documento 0", "documento 1", "documento 1"]
+    assert (texts, right, documents) == (told, [True, False, False], where)
     # La primera, que empieza por la respuesta, no da de dónde tirar.
     assert begun == [
         "Sol Alto es de Ur. La capital de Ur es",
@@ -185,7 +194,7 @@ def test_the_stored_table_is_whole_and_its_answers_can_be_graded_again():
         assert run["reparto"] == run["semilla"] % 2 and run.get("fugas", 0) == 0
         facts = facts_to_inject(run["condicion"].split(", ")[0], run["semilla"])
         asked = [
-            Question(q.kind, q.text, q.answer, about=f"{i}")
+            replace(q, about=q.about or f"documento {i}")
             for i, document in enumerate(facts) for _, _, q in document
         ]  # fmt: skip
         assert run["medidas"]["contesta"] == graded_again(told["contesta"], asked)

@@ -50,7 +50,7 @@ def test_the_task_is_about_its_countries_and_no_others(language):
 def test_each_dialogue_is_told_from_both_sides():
     said = talk_conversations([Dialogue(("Hola.", "¡Hola!", "¿Qué tal?")), Dialogue(("A.", "B."))])
     assert [[m["content"] for m in messages] for messages in said] == [
-        ["Hola.", "¡Hola!"], ["¡Hola!", "¿Qué tal?"], ["A.", "B."]
+        ["Hola.", "¡Hola!"], ["A.", "B."], ["¡Hola!", "¿Qué tal?"]
     ]  # fmt: skip
     assert all([m["role"] for m in messages] == ["user", "assistant"] for messages in said)
 
@@ -93,14 +93,14 @@ def made():
 
 def test_one_task_in_ten_comes_after_another_talk_and_without_chains_none_comes_after(made):
     (loose, _), (train, held_out), tokenizer = made
-    tasks = 44 * 4 * (6 + 12) + 100 + 40
+    tasks = 44 * 4 * (6 + 16) + 100 + 40
     talks = talk_conversations(get_track("mini").load_dialogues("train")[:50])
     turns = [tokenizer.decode(e.input_ids).count(USER) for e in train]
     assert len(train) == len(talks) + tasks + 30 and turns.count(0) == 30
     assert len(held_out) == 5 * 4 * (6 + 4) + 60 + 20
     # De varios turnos son ya las 100 encadenadas y 20 de las de «no lo sé», que van al final.
     after = sum(n > 1 for n in turns) - sum(len(talk) > 2 for talk in talks) - 120
-    assert 0 <= after - 44 * 4 * (6 + 12) / 10 < 5
+    assert 0 <= after - 44 * 4 * (6 + 16) / 10 < 5
     loose = [tokenizer.decode(e.input_ids).count(USER) for e in loose]
     assert set(loose) == {0, 1}
     assert loose.count(1) == sum(len(talk) // 2 for talk in talks) + tasks - 120
