@@ -28,7 +28,7 @@ from course_lib.tracks import Track
 from course_lib.world import ATTRIBUTES, Country, Question
 
 SEED, BATCH, LORA_RANK = 7, 16, 32
-TALK, REPLAY_TEXTS = 400, 1600  # charlas y textos de repaso
+TALK, REPLAY_TEXTS = 400, 2200  # charlas y textos de repaso
 CHAINS, UNKNOWN = 1200, 300  # preguntas encadenadas y de países inventados
 SOURCES = ("hechos", "libres")  # de dónde salen las redacciones de ajustar
 
