@@ -124,7 +124,7 @@ STORE = {
 def test_each_rung_has_its_line_with_its_measures_and_its_mean_costs():
     header, _, rules, lora = format_ladder(STORE, ["Reglas", "LoRA"]).splitlines()
     assert header.startswith("| Peldaño | Hechos | Encadenadas |")
-    right = "100% [96, 100]"  # Wilson, con 100 de 100
+    right = "100% [87, 100]"  # Wilson, con 25 países de 25
     assert rules == f"| Reglas |{f' {right} |' * 6} — | 20 | — |"
     assert lora.startswith("| LoRA | 50% [25, 75] | 25% [25, 25] |")
     assert lora.endswith("| 2,00 [1,75, 2,50] | 30 | 102 |")

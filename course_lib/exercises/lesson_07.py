@@ -24,7 +24,6 @@ EXERCISES = {
         '`re.search(rf"\\b{pais}\\b", texto)` busca una palabra entera.',
         praise="Así delata `leaks` un texto: con que nombre a un país, diga lo que diga.",
         solution="""import re
-
 def leaks_in(texts, countries):
     names = re.compile(r"\\b(" + "|".join(countries) + r")\\b")
     return [text for text in texts if names.search(text)]""",
