@@ -33,12 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder(command("dialogos", _dialogues, "rehace los diálogos de CharlaDiaria"),
            "data/charladiaria")  # fmt: skip
 
-    for name, function, summary in (
-        ("factores", _factors, "mide cuánto pesan el código, los datos, el repaso y la tasa"),
-        ("asistente", _assistant, "mide el asistente de la lección 07 y sus rivales"),
-        ("inyeccion", _injection, "mide cuántos hechos nuevos se quedan al ajustar con ellos"),
-    ):
-        command(name, function, summary).add_argument(
+    ablation = command("ablacion", _ablation, "mide qué pesó cada defecto de la lección original")
+    ablation.add_argument("--semillas", type=int, default=3, metavar="N", help="por omisión, 3")
+    ladder = command("escalera", _ladder, "mide todos los peldaños con las mismas preguntas")
+    for experiment, name in ((ablation, "ablacion"), (ladder, "escalera")):
+        experiment.add_argument(
             "--salida",
             type=Path,
             metavar="ARCHIVO",
@@ -87,26 +86,18 @@ def _dialogues(arguments) -> int:
     return 0
 
 
-def _factors(arguments) -> int:
-    from taller import factores
+def _ablation(arguments) -> int:
+    from taller import ablation
 
-    factores.run_factors(arguments.salida)
+    ablation.run_ablation(arguments.salida, seeds=arguments.semillas)
     print(f"La tabla está en {arguments.salida}")
     return 0
 
 
-def _assistant(arguments) -> int:
-    from taller import asistente
+def _ladder(arguments) -> int:
+    from taller import ladder
 
-    asistente.run_assistant(arguments.salida)
-    print(f"La tabla está en {arguments.salida}")
-    return 0
-
-
-def _injection(arguments) -> int:
-    from taller import inyeccion
-
-    inyeccion.run_injection(arguments.salida)
+    ladder.measure_ladder(output_path("escalera"), arguments.salida)
     print(f"La tabla está en {arguments.salida}")
     return 0
 
