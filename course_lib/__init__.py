@@ -6,7 +6,7 @@ y `tables`, que salen en casi todas:
 
 - 01, decidir: `decision`, `costs`, `ladder`, `world`, `chat`, `encoding`, `original`, `training`.
 - 02, preguntar y buscar: `retrieval`, `reading`, `world`, `encoding`.
-- 03, el dataset: `dialogues`, `encoding`, `training`.
+- 03, el dataset: `dialogues`, `encoding`, `training`, `world`.
 - 04, entrenar: `training`, `resume`, `original`, `encoding`.
 - 05, la demo del fracaso: `chat`, `original`, `encoding`, `dialogues`, `world`.
 - 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`.

@@ -104,9 +104,10 @@ def collect_dialogues(
 
 
 def shipped_dialogues(part: str = "train") -> list[Dialogue]:
-    """Los diálogos de CharlaDiaria, que vienen con el curso: «train», «validation» o «test»."""
-    if part not in ("train", "validation", "test"):
-        options = "«train», «validation» o «test»"
+    """Los diálogos de CharlaDiaria, que vienen con el curso: «train», «validation», «test» o, los
+    que leyó el minimodelo, «pretrain». Cada parte sale de otras escenas."""
+    if part not in ("pretrain", "train", "validation", "test"):
+        options = "«pretrain», «train», «validation» o «test»"
         raise ValueError(f"CharlaDiaria no tiene la parte «{part}»: elige {options}.")
     return read_dialogues(data_path("charladiaria", f"{part}.jsonl"))
 

@@ -1,21 +1,101 @@
 """Examinar: las mismas preguntas en todas las lecciones, cómo se hacen y cómo se corrigen."""
 
-import math
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from course_lib import world
 from course_lib.chat import first_turn, generate
-from course_lib.dialogues import normalize
-from course_lib.encoding import Encoded, Kind, collate
-from course_lib.reading import reading_questions
-from course_lib.tables import Measure, mean, proportion
-from course_lib.world import Question
+from course_lib.dialogues import normalize, shipped_dialogues
+from course_lib.encoding import Encoded, Kind, collate, pair_messages
+from course_lib.reading import reading_questions, unknown_questions
+from course_lib.tables import Measure, Tally, contrast, mean, proportion
+from course_lib.world import Country, Question
 
 Answerer = Callable[[Sequence[Question]], list[str]]
+
+
+def leaks(exam: Sequence[Question | str], texts: Sequence[str]) -> list[tuple]:
+    """Lo del examen que asoma en unos textos de entrenar, en cualquier redacción; vacía si nada.
+
+    Un texto delata una pregunta sobre un país con solo nombrarlo: así no hay redacción que se
+    escape. Las demás preguntas, si trae a la vez sus nombres propios y la respuesta; un turno de
+    una charla (`str`), si uno de los suyos dice lo mismo.
+
+    Args:
+        texts: lo que ve el modelo al ajustarse; de un `Encoded`, `tokenizer.decode(ids)`.
+
+    Returns:
+        Parejas (lo del examen, el texto que lo delata), una por cosa delatada.
+
+    >>> peru = world.Question("capital", "¿Cuál es su capital?", "Lima", about="Perú")
+    >>> len(leaks([peru], ["En Chile se habla español.", "Lima, en Perú, es grande."]))
+    1
+    """
+    countries = [c for language in world.WORDS for c in world.load_countries(language)]
+    names = sorted({_proper(c.name) for c in countries}, key=len, reverse=True)
+    country = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    seen: dict[str, list[str]] = {}  # de cada país, palabra o turno, los textos que lo traen
+    for text in texts:
+        said = re.split(r"<\|\w+\|>|\n|—", text)  # turno a turno
+        marks = {*country.findall(text), *map(normalize, said), *normalize(text).split()}
+        # Con sus mayúsculas, los demás nombres propios: los de países inventados.
+        marks |= {*re.findall(r"\w+", country.sub(" ", text))}
+        for mark in marks:
+            seen.setdefault(mark, []).append(text)
+
+    def told(item: Question | str) -> str | None:
+        if isinstance(item, str) or item.about:
+            mark = normalize(item) if isinstance(item, str) else _proper(item.about)
+            return seen.get(mark, [None])[0]
+        # Los nombres propios (las mayúsculas que no abren la frase) o, si no hay, lo más largo.
+        proper = normalize(" ".join(re.findall(r"(?<=[^¿¡\s]\s)[^\W\d_a-z]\w*", item.text)))
+        words = (proper or max(normalize(item.text).split(), key=len)).split()
+        answer = f" {normalize(item.answer)} "
+        for text in seen.get(words[-1], []):
+            if all(text in seen.get(w, []) for w in words) and answer in f" {normalize(text)} ":
+                return text
+        return None
+
+    return [(item, text) for item in exam if (text := told(item))]
+
+
+def _proper(name: str) -> str:
+    """Un nombre sin el artículo con que va en las frases: «los Países Bajos», «the Gambia»."""
+    return re.sub(r"^\w+ (?=[A-Z])", "", name) if name[0].islower() else name
+
+
+def known_words(track) -> set[str]:
+    """Las palabras que existen para el curso: las de las charlas de la ruta y las del mundo; en
+    español, también las de todo CharlaDiaria."""
+    parts = ("train", "validation", "test")
+    dialogues = [d for part in parts for d in track.load_dialogues(part)]
+    if track.language == "es":
+        dialogues += [d for part in ("pretrain", *parts) for d in shipped_dialogues(part)]
+    told = (world.load_templates, world.load_countries, world.load_documents)
+    texts = [str(load(track.language)) for load in told]
+    return set(_words(" ".join(texts + [turn for d in dialogues for turn in d.turns])))
+
+
+def speaks(replies: Sequence[str], words: set[str]) -> Measure:
+    """Proporción de respuestas que dicen algo y lo dicen solo con palabras que existen."""
+    return proportion([speaks_well(reply, words) for reply in replies])
+
+
+def speaks_well(reply: str, words: set[str]) -> bool:
+    """Si una respuesta dice algo, y solo con palabras de `words`, que son las de `known_words`.
+
+    >>> speaks_well("Sí, por favor.", {"sí", "por", "favor"}), speaks_well("Sí, favín.", {"sí"})
+    (True, False)
+    """
+    said = _words(reply)
+    return bool(said) and words.issuperset(said)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", text.lower())
 
 
 @dataclass(frozen=True)
@@ -25,27 +105,38 @@ class Exam:
     facts: list[Question]
     yes_no: list[Question]
     reading: list[Question]
+    chained: list[Question] = field(default_factory=list)
+    unknown: list[Question] = field(default_factory=list)
 
 
-def build_exam(n: int = 200, seed: int = 0, language: str = "es") -> Exam:
-    """Sortea un examen de `n` preguntas por materia (`n` es par: de sí o no, la mitad, ciertas)."""
-    countries = world.load_countries(language)
+def build_exam(
+    n: int = 200, seed: int = 0, language: str = "es", countries: Sequence[Country] = ()
+) -> Exam:
+    """Sortea un examen de `n` preguntas por materia (`n` es par: de sí o no, la mitad, ciertas).
+
+    Args:
+        countries: los únicos de los que trata; si no se dan, todos los de ese idioma.
+    """
+    countries = countries or world.load_countries(language)
     most = len(countries) * len(world.ATTRIBUTES)
     if n % 2 or not 2 <= n <= most:
         raise ValueError(f"n={n} debe ser par y estar entre 2 y {most}.")
-    facts, yes_no = sample_questions(countries, n, seed)
-    return Exam(facts, yes_no, reading_questions(n, seed, language))
-
-
-def sample_questions(
-    countries: Sequence[world.Country], n: int, seed: int = 0
-) -> tuple[list[Question], list[Question]]:
-    """`n` preguntas sobre hechos de esos países y `n` de sí o no, la mitad de cada respuesta."""
     rng, words = random.Random(seed), world.WORDS[countries[0].lang]
     facts = rng.sample(world.fact_questions(countries), n)
     asked = world.yes_no_questions(countries, seed)
     sides = [[q for q in asked if q.answer == side] for side in (words.yes, words.no)]
-    return facts, [q for side in sides for q in rng.sample(side, n // 2)]
+    return Exam(
+        facts=facts,
+        yes_no=[q for side in sides for q in rng.sample(side, n // 2)],
+        reading=reading_questions(n, seed, countries[0].lang),
+        chained=world.chain_questions(countries, seed=seed)[:n],
+        unknown=unknown_questions(countries, n, seed),
+    )
+
+
+def mentions_unknown(answer: str, language: str = "es") -> bool:
+    """Si una respuesta dice que no lo sabe."""
+    return normalize(world.WORDS[language].unknown) in normalize(answer)
 
 
 def ask(
@@ -85,14 +176,27 @@ def ask_directly(model, tokenizer) -> Answerer:
 def ask_in_chat(model, tokenizer, prompt) -> Answerer:
     """Contestador que pregunta como un usuario en el chat, con la plantilla `prompt`.
 
-    Si la pregunta lleva contexto, va en el mismo mensaje, delante.
+    Si la pregunta lleva historia, va delante, en otros turnos; si lleva contexto, en su mensaje.
     """
 
     def encode(tokenizer, q: Question) -> list[int]:
-        text = f"{q.context} {q.text}" if q.context else q.text
-        return prompt(tokenizer, [{"role": "user", "content": text}])
+        return prompt(tokenizer, conversation(q)[:-1])
 
     return ask(model, tokenizer, encode)
+
+
+def conversation(question: Question) -> list[dict[str, str]]:
+    """Una pregunta y su historia como mensajes, con el contexto delante si lo llevan; cada
+    respuesta, en una frase.
+
+    >>> conversation(Question("capital", "¿Cuál es la capital de Perú?", "Lima"))[1]
+    {'role': 'assistant', 'content': 'Lima.'}
+    """
+    messages = []
+    for q in (*question.history, question):
+        text = f"{q.context} {q.text}" if q.context else q.text
+        messages += pair_messages(text, f"{q.answer[:1].upper()}{q.answer[1:]}.")
+    return messages
 
 
 def always_yes(questions: Sequence[Question]) -> list[str]:
@@ -104,14 +208,16 @@ def is_right(answer: str, question: Question) -> bool:
     """Si la respuesta dice lo esperado, con esas palabras, en cualquier lugar de su primera línea.
 
     Es generoso a propósito: «Es París, creo.» vale. En las de sí o no solo cuenta la primera
-    palabra, porque «sí» y «no» caben en cualquier frase, y con su tilde: «si» es otra palabra. En
-    inglés el artículo del principio no se exige: `Lamp.` vale por `a lamp`.
+    palabra, porque «sí» y «no» caben en cualquier frase, y con su tilde: «si» es otra palabra; y
+    «No lo sé» no es un no. En inglés el artículo del principio no se exige: `Lamp.` vale por
+    `a lamp`.
 
     >>> is_right("Es París, creo.", Question("capital", "¿Cuál es la capital de Francia?", "París"))
     True
     """
     if question.kind == "sí/no":
-        return first_word(answer) == question.answer
+        said = first_word(answer) == question.answer
+        return said and not mentions_unknown(answer, question.lang)
     line = normalize(answer.strip().split("\n")[0]).split()
     expected = normalize(question.answer).split()
     if question.lang == "en" and expected[:1] in (["a"], ["an"], ["the"]):
@@ -126,8 +232,12 @@ def accuracy(answers: Sequence[str], questions: Sequence[Question]) -> Measure:
 
 def yes_share(answers: Sequence[str]) -> Measure:
     """Proporción de respuestas que empiezan por «sí», en cualquiera de los idiomas del curso."""
-    yes = {words.yes for words in world.WORDS.values()}
-    return proportion([first_word(answer) in yes for answer in answers])
+    return proportion([says_yes(answer) for answer in answers])
+
+
+def says_yes(answer: str) -> bool:
+    """Si una respuesta empieza por «sí», en cualquiera de los idiomas del curso."""
+    return first_word(answer) in {words.yes for words in world.WORDS.values()}
 
 
 def first_word(text: str) -> str:
@@ -146,9 +256,24 @@ def talk_loss(
 ) -> Measure:
     """Pérdida por token real (texto del usuario y respuesta) de diálogos apartados, en nats.
 
-    Ni los marcadores ni el relleno entran; `n` cuenta los tokens. El intervalo es el de una razón
-    de sumas por conglomerados (Cochran, 1977, cap. 6): las parejas de un mismo diálogo comparten
-    turnos, así que cuentan como una sola observación.
+    Ni los marcadores ni el relleno entran; `n` cuenta los tokens. Las parejas de un mismo diálogo
+    comparten turnos, así que en el intervalo, el de `contrast`, cuentan como una sola observación.
+    Los argumentos, los de `talk_sums`.
+    """
+    sums, counts = talk_sums(model, encoded, groups, pad_token_id, batch_size, kinds)
+    spoken = Tally([*map(str, counts)], [sums[g] for g in counts], [*counts.values()])
+    return replace(contrast({"": [spoken]}, {"": 1}), seeds=())
+
+
+def talk_sums(
+    model,
+    encoded: Sequence[Encoded],
+    groups: Sequence[int],
+    pad_token_id: int,
+    batch_size: int = 64,
+    kinds: Sequence[Kind] = (Kind.USER, Kind.REPLY),
+) -> tuple[Counter, Counter]:
+    """De cada diálogo, la suma de las pérdidas de sus tokens y cuántos son.
 
     Args:
         encoded: las parejas codificadas; ninguna más larga que lo que admite el modelo.
@@ -175,11 +300,7 @@ def talk_loss(
         for group, loss, count in zip(groups[start:], *totals):
             sums[group] += loss
             counts[group] += count
-    tokens = counts.total()
-    loss = sums.total() / tokens
-    spread = sum((sums[g] - loss * counts[g]) ** 2 for g in sums)
-    half = 1.96 * math.sqrt(spread) / tokens
-    return Measure(loss, tokens, loss - half, loss + half)
+    return sums, counts
 
 
 def tokens_per_answer(tokenizer, questions: Sequence[Question], answers, prompt) -> float:
@@ -193,7 +314,8 @@ def score_row(
     directly: Answerer,
     in_chat: Answerer,
     exam: Exam,
-    talk: Measure | None = None,
+    talk: Measure | float | None = None,
+    spoken: Measure | None = None,
     seconds: float | None = None,
     tokens: float | None = None,
 ) -> dict:
@@ -202,6 +324,7 @@ def score_row(
     Args:
         directly, in_chat: cómo contesta en la forma «Pregunta: … Respuesta:» y en el chat.
         talk: su pérdida conversando, de `talk_loss`.
+        spoken: qué parte de sus respuestas a charlas habla bien, de `speaks`.
         seconds: lo que costó ajustarlo.
         tokens: lo que cuesta cada respuesta, de `tokens_per_answer`.
     """
@@ -213,6 +336,7 @@ def score_row(
         "si_no_chat": accuracy(chat_yes_no, exam.yes_no),
         "dice_si": yes_share(chat_yes_no),
         "lee": accuracy(directly(exam.reading), exam.reading),
+        "habla": spoken,
         "conversa": talk,
     }
     return {"quien": name, "segundos": seconds, "tokens": tokens} | measures

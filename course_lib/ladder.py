@@ -15,7 +15,7 @@ from course_lib.chat import first_turn
 from course_lib.encoding import chat_prompt
 from course_lib.evaluation import Answerer, ask, is_right
 from course_lib.plots import dots
-from course_lib.tables import Measure, markdown, mean, number, percent, proportion
+from course_lib.tables import cell, markdown, mean, number, percent, proportion, summarize
 from course_lib.world import Question
 
 
@@ -146,55 +146,46 @@ def chat_question(tokenizer, question: Question) -> list[int]:
     return chat_prompt(tokenizer, [{"role": "user", "content": question.text}])
 
 
-EXAMS = {"hechos": "Hechos", "si_no": "Sí/no", "documentos": "Documentos nuevos"}
-KEPT = {"sabe": "Sabe", "si_no_forma": "Sí/no", "lee": "Lee"}
+ASSISTANT = {
+    "chat": "Hechos",
+    "encadenadas": "Encadenadas",
+    "si_no_chat": "Sí/no",
+    "no_lo_se": "«No lo sé»",
+    "falso": "«No lo sé» de más",
+    "habla": "Habla",
+    "conversa": "Conversa",
+}
+KEPT = {"sabe": "Sabe", "si_no": "Sí/no", "lee": "Lee"}
 
 
-def spread(rows: Sequence[Mapping], column: str) -> Measure:
-    """El valor medio de una medida y su margen.
+def format_ladder(
+    store: Mapping, names: Sequence[str], measures: Mapping[str, str] = ASSISTANT
+) -> str:
+    """Los peldaños medidos por `python -m taller asistente`, como tabla de Markdown.
 
-    Con una sola medida es su intervalo del 95%; con varias semillas, del límite más bajo al más
-    alto de los de todas: incluye el azar de las preguntas y el del ajuste.
+    Args:
+        names: los peldaños, en el orden de la tabla.
+        measures: las columnas y sus títulos; por omisión, las de la meta.
     """
-    cells = [row[column] for row in rows]
-    values = tuple(c.value for c in cells)
-    low, high = min(c.low for c in cells), max(c.high for c in cells)
-    return Measure(mean(values), cells[0].n, low, high, values)
+    lines = [
+        [n, *(cell(m, summarize(store, n, m)) for m in measures), *costs(store, n)] for n in names
+    ]
+    return markdown(["Peldaño", *measures.values(), "Tokens por respuesta", "Segundos"], lines)
 
 
-def ladder_rows(result: Mapping) -> dict[str, list[dict]]:
-    """Todos los peldaños de un resultado guardado: sus medidas, una por semilla."""
-    return {name: [row] for name, row in result["peldaños"].items()} | dict(result["ajustes"])
+def costs(store: Mapping, name: str) -> list[str | None]:
+    """Lo que cuesta un peldaño: tokens por respuesta y segundos de ajuste, de media."""
+    runs = [run for run in store["corridas"] if run["condicion"] == name]
+    found = [[run[key] for run in runs if key in run] for key in ("tokens", "segundos")]
+    return [number(mean(values)) if values else None for values in found]
 
 
-def format_ladder(result: Mapping, names: Sequence[str] | None = None) -> str:
-    """La escalera guardada por `python -m taller escalera`, entera o solo los peldaños `names`,
-    como tabla de Markdown."""
-    rows, lines = ladder_rows(result), []
-    for name in names or rows:
-        costs = [[row.get(column) for row in rows[name]] for column in ("tokens", "segundos")]
-        means = [None if None in values else number(mean(values)) for values in costs]
-        lines.append([name, *(spread(rows[name], exam) for exam in EXAMS), *means])
-    titles = [*EXAMS.values(), "Tokens por respuesta", "Segundos de ajuste"]
-    return markdown(["Peldaño", *titles], lines)
-
-
-def format_kept(result: Mapping, names: Sequence[str]) -> str:
-    """Lo que cada ajuste conserva de lo que el modelo sabía, y lo que cuesta, en Markdown."""
-    base = [spread([result["base"]], column) for column in KEPT]
-    lines = [["Antes de ajustar", *base, None, None]]
-    for name in names:
-        rows = result["ajustes"][name]
-        costs = number(rows[0]["pesos"]), number(rows[0]["megas"], 1)
-        lines.append([name, *(spread(rows, column) for column in KEPT), *costs])
-    return markdown(["Modelo", *KEPT.values(), "Pesos entrenados", "MB en disco"], lines)
-
-
-def ladder_figure(result: Mapping, names: Sequence[str], title: str):
-    """Los aciertos de cada peldaño en cada examen, con su margen: un renglón por peldaño."""
-    rows = ladder_rows(result)
+def ladder_figure(store: Mapping, names: Sequence[str], title: str):
+    """Los aciertos de cada peldaño, con su intervalo: un renglón por peldaño y un color por
+    materia."""
+    colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
     groups = {
-        label: [(name.replace("*", ""), spread(rows[name], exam), color) for name in names]
-        for (exam, label), color in zip(EXAMS.items(), ("#0072B2", "#D55E00", "#009E73"))
+        ASSISTANT[m]: [(name, summarize(store, name, m), color) for name in names]
+        for m, color in zip(ASSISTANT, colors, strict=False)
     }
     return dots(groups, title, "aciertos (%)")

@@ -209,9 +209,6 @@ def _grouped_bars(axes, labels: Sequence[str], series: Mapping[str, Sequence], s
     axes.set_xticks([i + 0.4 - width / 2 for i in range(len(labels))], labels)
 
 
-HATCHES = {Kind.MARKER: "//", Kind.USER: "..", Kind.REPLY: "", Kind.END: "xx", Kind.PADDING: "\\\\"}
-
-
 def contributions(row: Mapping, shares: Mapping[Kind, float]) -> dict[Kind, float]:
     """Lo que cada clase de token aporta a la pérdida de una anotación: suman la pérdida.
 
@@ -262,7 +259,7 @@ def dots(groups: Mapping[str, Sequence[tuple]], title: str, xlabel: str):
 
     count = len(next(iter(groups.values())))
     figure = Figure(figsize=(10, 0.6 + 0.3 * count), layout="constrained", dpi=110)
-    panels = figure.subplots(1, len(groups), sharey=True)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
         for y, (_, summary, color) in enumerate(rows):
             ends = [100 * summary.low, 100 * summary.high]

@@ -5,7 +5,8 @@ También abre lo que guardaron los experimentos que no caben en una clase (`stor
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter, namedtuple
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -60,9 +61,11 @@ class Measure:
         """La pérdida con su intervalo: «2,31 [2,27, 2,35]»."""
         return f"{number(self.value, 2)} [{number(self.low, 2)}, {number(self.high, 2)}]"
 
-    def overlaps(self, other: "Measure") -> bool:
-        """Si los dos intervalos se pisan."""
-        return self.low <= other.high and other.low <= self.high
+    @property
+    def points(self) -> str:
+        """Una diferencia de proporciones, en puntos: «+12 [8, 15]»."""
+        value, low, high = (number(100 * x) for x in (self.value, self.low, self.high))
+        return f"{'+' if self.value > 0 else ''}{value} [{low}, {high}]"
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:
@@ -84,6 +87,91 @@ def proportion(outcomes: Sequence[bool]) -> Measure:
     hits, n = sum(outcomes), len(outcomes)
     low, high = wilson(hits, n)
     return Measure(hits / n, n, low, high)
+
+
+# Lo que una corrida da de una medida: de cada conglomerado (un país, una escena, un documento), su
+# nombre, lo que suma y de cuánto. «De Perú sabe 3 de 4»: «Perú», 3 y 4; una pérdida: nats y tokens.
+Tally = namedtuple("Tally", "ids sums counts")
+
+
+def tally(outcomes: Sequence[float], groups: Sequence[object]) -> Tally:
+    """Lo acertado, reunido por grupos: el país de cada pregunta, la escena de cada turno."""
+    sums, counts = Counter(), Counter(groups)
+    for outcome, group in zip(outcomes, groups, strict=True):
+        sums[group] += outcome
+    return Tally(list(map(str, counts)), [sums[g] for g in counts], list(counts.values()))
+
+
+def contrast(
+    groups: Mapping[str, Sequence[Tally]], weights: Mapping[str, float], draws: int = 2000
+) -> Measure:
+    """La media de una condición, o una suma con pesos de varias, con un intervalo del 95% que
+    cuenta el azar de las preguntas y el de las semillas.
+
+    Remuestrea a la vez los conglomerados y, entre las que hicieron el mismo examen, las semillas
+    (*bootstrap* de dos factores; Owen, 2007, arXiv:0712.1111). De `s` semillas sortea `s` − 1: con
+    tan pocas, sortear `s` acorta el intervalo (Rao y Wu, 1988); de una sola no cuenta su azar. Los
+    países sorteados son los mismos en todas las condiciones: una resta es una comparación apareada.
+    Donde nada varía, porque todo se acierta o todo se falla, cada lado aporta el intervalo de
+    Wilson de tantos intentos como conglomerados (Newcombe, 1998).
+
+    Args:
+        groups: las corridas de cada condición.
+        weights: cuánto cuenta cada condición: `{"a": 1}` es su media, y `{"b": 1, "a": -1}`, lo que
+            va de `a` a `b`.
+    """
+    import numpy as np
+
+    ids = sorted({name for runs in groups.values() for run in runs for name in run.ids})
+    at = {name: i for i, name in enumerate(ids)}
+    drawn = np.random.default_rng(0).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), draws)
+    value, replicas, seeds, margins = 0.0, np.zeros(draws), [], [0.0, 0.0]
+    rng = np.random.default_rng(1)
+    for name, weight in weights.items():
+        total, sampled, asked = np.zeros(2), np.zeros((2, draws)), {}
+        for exam in sorted({tuple(run.ids) for run in groups[name]}):
+            runs = [run for run in groups[name] if tuple(run.ids) == exam]
+            tallies = np.array([[r.sums for r in runs], [r.counts for r in runs]], float)
+            chosen = rng.integers(len(runs), size=(max(1, len(runs) - 1), draws))
+            columns = drawn[:, [at[cluster] for cluster in exam]].T
+            each = np.take_along_axis(tallies @ columns, chosen[None], 1)
+            sampled += len(runs) * each.mean(1)
+            total += tallies.sum((1, 2))
+            asked |= dict(zip(exam, tallies[1, 0].tolist()))
+            seeds += (tallies[0].sum(1) / tallies[1].sum(1)).tolist()
+        mean, n = float(total[0] / total[1]), round(sum(asked.values()))
+        value += weight * mean
+        replicas += weight * sampled[0] / np.maximum(sampled[1], 1)
+        ends = wilson(mean * len(asked), len(asked)) if 0 <= mean <= 1 else (mean, mean)
+        for side, end in enumerate(ends if weight > 0 else ends[::-1]):
+            margins[side] += (weight * (end - mean)) ** 2
+    low, high = np.quantile(replicas, [0.025, 0.975]).tolist()
+    if low == high and all(
+        run.sums in ([0] * len(run.ids), run.counts) for g in weights for run in groups[g]
+    ):
+        low, high = value - math.sqrt(margins[0]), value + math.sqrt(margins[1])
+    return Measure(value, n, low, high, tuple(seeds) if len(weights) == 1 else ())
+
+
+def tallies(store: Mapping, measure: str) -> dict[str, list[Tally]]:
+    """Las corridas guardadas de cada condición que tienen una medida."""
+    found: dict[str, list[Tally]] = {}
+    for run in store["corridas"]:
+        if measure in run["medidas"]:
+            group, *counted = run["medidas"][measure]
+            found.setdefault(run["condicion"], []).append(Tally(store["grupos"][group], *counted))
+    return found
+
+
+def summarize(store: Mapping, name: str, measure: str) -> Measure | None:
+    """Una medida de una condición, o `None` si no la tiene; el intervalo, el de `contrast`."""
+    groups = tallies(store, measure)
+    return contrast(groups, {name: 1}) if name in groups else None
+
+
+def change(store: Mapping, before: str, after: str, measure: str) -> Measure:
+    """Cuánto cambia una medida de una condición a otra, a las mismas preguntas."""
+    return contrast(tallies(store, measure), {after: 1, before: -1})
 
 
 def mean(values: Iterable[float]) -> float:
@@ -114,7 +202,8 @@ COLUMNS = {
     "si_no_chat": "Sí/no en chat",
     "dice_si": "Dice «sí» en chat",
     "lee": "Lee",
-    "conversa": "Conversa (nats por token)",
+    "habla": "Habla",
+    "conversa": "Conversa (nats por token de respuesta)",
     "segundos": "Segundos de ajuste",
     "tokens": "Tokens por respuesta",
 }
@@ -124,7 +213,7 @@ LOSSES = ("conversa", "parejas", "dialogos")  # las que van en nats
 def cell(column: str, value: Measure | float | None) -> str | None:
     """Lo que se escribe en una casilla según su columna; `None` si no hay nada que escribir."""
     if not isinstance(value, Measure):
-        return value if value is None else number(value)
+        return value if value is None else number(value, 2 if column in LOSSES else 0)
     return value.nats if column in LOSSES else str(value)
 
 

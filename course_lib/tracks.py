@@ -13,6 +13,7 @@ from pathlib import Path
 from course_lib import data_path, world
 from course_lib.dialogues import Dialogue, read_dialogues, shipped_dialogues, split_dialogues
 
+PRETRAINING_RATE = 2e-3  # la máxima con que se preentrenó el minimodelo
 CPU_EXAMPLES = 24  # sin GPU, los ejemplos de cada cosa con que una ruta grande tarda minutos
 
 
@@ -109,11 +110,11 @@ def mini() -> Track:
         language="es",
         model=str(data_path("mini")),
         dialogues=shipped_dialogues,
-        train_dialogues=150,
-        batch_size=8,
-        learning_rate=1e-3,
-        tuning_rate=3e-4,
-        lora_rate=3e-3,
+        train_dialogues=100,
+        batch_size=4,
+        learning_rate=PRETRAINING_RATE / 12,  # la proporción de la original (véase gpt2)
+        tuning_rate=1e-4,
+        lora_rate=2e-3,
     )
 
 
@@ -128,7 +129,9 @@ def gpt2() -> Track:
         dialogues=daily_dialog,
         train_dialogues=11_118,
         batch_size=32,
-        learning_rate=5e-5,  # la que Trainer pone si no se dice otra, como en la original
+        # La que Trainer pone si no se dice otra, como en la original: una doceava parte de los 6e-4
+        # con que se preentrena GPT-2 124M en nanoGPT y llm.c (Karpathy, 2023 y 2024).
+        learning_rate=5e-5,
         tuning_rate=5e-5,
         lora_rate=5e-4,
         instruct="HuggingFaceTB/SmolLM2-135M-Instruct",

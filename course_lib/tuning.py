@@ -13,22 +13,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from course_lib import world
-from course_lib.dialogues import to_pairs
+from course_lib import reading, world
+from course_lib.dialogues import Dialogue
 from course_lib.encoding import (
     MARKERS,
     Encoded,
+    dialogue_messages,
     encode_conversation,
     encode_text,
-    pair_messages,
     prepare_for_chat,
 )
-from course_lib.reading import pretraining_documents
+from course_lib.evaluation import conversation
 from course_lib.tracks import Track
-from course_lib.world import ATTRIBUTES, Country
+from course_lib.world import ATTRIBUTES, Country, Question
 
 SEED, BATCH, LORA_RANK = 7, 16, 32
-TALK_PAIRS, REPLAY_TEXTS = 300, 3200
+TALK, REPLAY_TEXTS = 400, 2200  # charlas y textos de repaso
+CHAINS, UNKNOWN = 1200, 300  # preguntas encadenadas y de países inventados
+SOURCES = ("hechos", "libres")  # de dónde salen las redacciones de ajustar
 
 Messages = list[dict[str, str]]  # mensajes con «role» y «content»
 
@@ -46,71 +48,113 @@ def split_countries(seed: int = 0, language: str = "es") -> tuple[list[Country],
     return countries[:half], countries[half:]
 
 
-def task_conversations(
-    countries: Sequence[Country], yes_no: int = 8, seed: int = 0
-) -> list[Messages]:
-    """Preguntas de chat sobre esos países, en orden de países y atributos.
+def task_questions(
+    countries: Sequence[Country],
+    seed: int = 0,
+    yes_no: int = 16,
+    chains: int = CHAINS,
+    unknown: int = UNKNOWN,
+) -> dict[str, list[Question]]:
+    """Las preguntas que enseñan la tarea, por clases, sin nombrar más países que esos.
 
     Args:
-        yes_no: cuántas preguntas de sí o no por hecho, además de las tres redacciones en que se
-            pregunta el hecho mismo; la mitad son verdaderas.
+        yes_no: cuántas de sí o no por hecho, la mitad verdaderas.
+        chains: cuántas conversaciones de dos a cuatro preguntas encadenadas.
+        unknown: cuántas de países inventados, que también salen en una de cada cinco encadenadas.
     """
-    rng, questions = random.Random(seed), []
-    for country, attribute in itertools.product(countries, ATTRIBUTES):
-        questions += [world.fact_question(country, attribute, form) for form in range(3)]
-        truths = [i % 2 == 0 for i in range(yes_no)]
-        questions += [world.yes_no_question(country, attribute, t, rng, form=None) for t in truths]
-    sentences = [f"{q.answer[0].upper()}{q.answer[1:]}." for q in questions]
-    return [pair_messages(q.text, said) for q, said in zip(questions, sentences, strict=True)]
+    rng, facts = random.Random(seed), [*itertools.product(countries, ATTRIBUTES)]
+    invented = [reading.unknown_country(rng, False, countries[0].lang) for _ in range(unknown)]
+
+    def among() -> list[Country]:
+        return [*countries, *rng.sample(invented, min(len(invented), len(countries) // 4))]
+
+    def yes_or_no(country: Country, attribute: str, truth: bool) -> Question:
+        source = rng.choice(SOURCES)
+        return world.yes_no_question(country, attribute, truth, rng, None, countries, source)
+
+    return {
+        "hechos": [
+            world.chain([c], 1, rng, SOURCES, attribute=a) for c, a in facts for _ in range(6)
+        ],
+        "sí o no": [yes_or_no(c, a, i % 2 == 0) for c, a in facts for i in range(yes_no)],
+        "encadenadas": [
+            world.chain(among(), rng.randint(2, 4), rng, SOURCES) for _ in range(chains)
+        ],
+        "no lo sé": reading.unknown_questions(countries, unknown, seed, False, SOURCES),
+    }
 
 
-def replay_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
-    """`n` textos como los del preentrenamiento, para repasar."""
-    return list(itertools.islice(pretraining_documents(f"repaso {seed}", language), n))
+def talk_conversations(dialogues: Sequence[Dialogue]) -> list[Messages]:
+    """Cada charla dos veces: entera, y lo que dijo quien la empezó, respuesta a respuesta.
+
+    Sueltas, las respuestas enseñan a contestar a una charla desde la primera frase: sin ellas, a un
+    «Hola» el modelo dice «No lo sé».
+    """
+    turns = [d.turns for d in dialogues]
+    turns += [d.turns[i : i + 2] for d in dialogues for i in range(1, len(d.turns) - 1, 2)]
+    return [dialogue_messages(Dialogue(some)) for some in turns if len(some) > 1]
 
 
-def reading_texts(n: int, seed: int = 0, language: str = "es") -> list[str]:
-    """`n` textos de lectura como los del preentrenamiento: un contexto y sus preguntas."""
-    texts, label = pretraining_documents(f"lectura {seed}", language), world.WORDS[language].context
-    return list(itertools.islice((t for t in texts if t.startswith(f"{label}:")), n))
+def replay_texts(
+    n: int, seed: int = 0, language: str = "es", countries: Sequence[Country] = ()
+) -> list[str]:
+    """`n` textos como los del preentrenamiento, para repasar: tres octavos más de lectura, que es
+    lo primero que se olvida.
+
+    Args:
+        countries: los únicos que se nombran; sin ellos, los de ajustar del primer reparto.
+    """
+    countries = countries or split_countries(language=language)[0]
+    texts = reading.pretraining_documents(f"repaso {seed}", language, countries)
+    label, more = world.WORDS[language].context, 3 * n // 8
+    some = list(itertools.islice(texts, n - more))
+    return some + list(itertools.islice((t for t in texts if t.startswith(f"{label}:")), more))
 
 
 def chat_examples(
     track: Track,
     tokenizer,
-    talk: int = TALK_PAIRS,
+    talk: int = TALK,
     replay: int = REPLAY_TEXTS,
     seed: int = SEED,
+    split: int = 0,
+    chained: bool = True,
+    **task,
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Los ejemplos de ajustar y los apartados, ya codificados; los primeros, barajados.
 
-    Las conversaciones van dos veces y el repaso, que no se acaba, solo una. Tres octavos de él
-    son lecturas, además de las que le tocan: es lo que antes se olvida. Los apartados son preguntas
-    sobre cinco países que ni se ajustan ni puntúan: la pérdida de las charlas, que sube y baja a
-    saltos, taparía la suya. En una ruta recortada, de cada cosa no pasa de su límite.
+    Los apartados son preguntas sobre cinco países que ni se ajustan ni puntúan: la pérdida de las
+    charlas, que sube y baja a saltos, taparía la suya. En una ruta recortada, de cada cosa no pasa
+    de su límite.
 
     Args:
         tokenizer: preparado con `prepare_for_chat`.
-        talk, replay: parejas de charla corriente y textos de repaso; con 0, sin ellos.
+        talk, replay: charlas y textos de repaso; con 0, sin ellos.
+        split: qué reparto de los países.
+        chained: si hay filas de varios turnos; si no, cada pregunta y cada charla van sueltas.
+        task: los de `task_questions`.
     """
+    rng, (countries, _) = random.Random(seed), split_countries(split, track.language)
 
-    rng, replay = random.Random(seed), track.cut(replay)
+    def taught(countries: Sequence[Country], seed: int, **task) -> list[Messages]:
+        kinds = task_questions(countries, seed, **task).values()
+        asked = [conversation(q) for kind in kinds for q in rng.sample(kind, track.cut(len(kind)))]
+        return [messages for messages in asked if chained or len(messages) == 2]
 
-    def tasks(countries) -> list[Messages]:
-        asked = task_conversations(countries, seed=seed)
-        return random.Random(seed).sample(asked, track.cut(len(asked))) if track.limit else asked
-
-    countries, _ = split_countries(language=track.language)
-    pairs = to_pairs(track.load_dialogues("train"))[: track.cut(talk)]
-    conversations = [pair_messages(pair.user, pair.reply) for pair in pairs]
-    conversations += tasks(countries[:-5])
-    reading = 3 * replay // 8
-    texts = replay_texts(replay - reading, seed, track.language)
-    texts += reading_texts(reading, seed, track.language)
-    train = [encode_conversation(tokenizer, messages) for messages in 2 * conversations]
+    tuned, apart = countries[:-5], countries[-5:]
+    talks = talk_conversations(track.load_dialogues("train")[: track.cut(talk)])
+    tasks = taught(tuned, seed, **task)
+    if chained:
+        for i in range(0, len(tasks) if talks else 0, 10):  # una de cada diez, tras otra charla
+            tasks[i] = rng.choice(talks)[:2] + tasks[i]
+    else:
+        talks = [talk[i : i + 2] for talk in talks for i in range(0, len(talk), 2)]
+    texts = replay_texts(track.cut(replay), seed, track.language, tuned)
+    train = [encode_conversation(tokenizer, messages) for messages in talks + tasks]
     train += [encode_text(tokenizer, text) for text in texts]
     rng.shuffle(train)
-    return train, [encode_conversation(tokenizer, messages) for messages in tasks(countries[-5:])]
+    held_out = taught(apart, seed + 1, yes_no=4, chains=60, unknown=20)
+    return train, [encode_conversation(tokenizer, messages) for messages in held_out]
 
 
 def rhythm(examples: int) -> tuple[int, int]:
@@ -137,10 +181,25 @@ def half_precision() -> dict[str, bool]:
     return {"bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16": True}
 
 
-def load_for_chat(track: Track):
-    """El modelo y el tokenizador de la ruta, con los marcadores de chat como tokens propios."""
+def load_for_chat(track: Track, alike: bool = True):
+    """El modelo y el tokenizador de la ruta, con los marcadores de chat como tokens propios.
+
+    Los marcadores nacen como la media de los tokens de «Pregunta:» y de «Respuesta:», para que un
+    chat se parezca desde el principio a lo que el modelo ya sabe contestar; con `alike=False`, como
+    la de todos los tokens.
+    """
     model, tokenizer = track.load_model(), track.load_tokenizer()
-    return model, prepare_for_chat(tokenizer, model)
+    words = world.WORDS[track.language]
+    known = [
+        tokenizer.encode(f"{word}:", add_special_tokens=False)
+        for word in (words.question, words.answer)
+    ]
+    prepare_for_chat(tokenizer, model)
+    for marker, ids in zip(MARKERS, known) if alike else ():
+        row = tokenizer.convert_tokens_to_ids(marker)
+        for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+            table.weight.data[row] = table.weight.data[ids].mean(0)
+    return model, tokenizer
 
 
 def with_lora(model, tokenizer, rank: int = LORA_RANK, seed: int = SEED):
@@ -230,7 +289,7 @@ def quiet_peft() -> Iterator[None]:
 def save_tuned(model, folder: Path) -> None:
     """Guarda un modelo ajustado; de uno con LoRA, solo el adaptador y las filas de los marcadores.
 
-    Con `prepare_for_chat` los tokens nuevos nacen siempre iguales, así que no hace falta llevarse
+    Con `load_for_chat` los tokens nuevos nacen siempre iguales, así que no hace falta llevarse
     la tabla entera de *embeddings*.
     """
     options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}

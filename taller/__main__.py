@@ -33,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder(command("dialogos", _dialogues, "rehace los diálogos de CharlaDiaria"),
            "data/charladiaria")  # fmt: skip
 
-    ablation = command("ablacion", _ablation, "mide qué pesó cada defecto de la lección original")
-    ablation.add_argument("--semillas", type=int, default=3, metavar="N", help="por omisión, 3")
-    ladder = command("escalera", _ladder, "mide todos los peldaños con las mismas preguntas")
-    for experiment, name in ((ablation, "ablacion"), (ladder, "escalera")):
-        experiment.add_argument(
+    for name, function, summary in (
+        ("factores", _factors, "mide cuánto pesan el código, los datos, el repaso y la tasa"),
+        ("asistente", _assistant, "mide el asistente de la lección 07 y sus rivales"),
+        ("inyeccion", _injection, "mide cuántos hechos nuevos se quedan al ajustar con ellos"),
+    ):
+        command(name, function, summary).add_argument(
             "--salida",
             type=Path,
             metavar="ARCHIVO",
@@ -86,18 +87,26 @@ def _dialogues(arguments) -> int:
     return 0
 
 
-def _ablation(arguments) -> int:
-    from taller import ablation
+def _factors(arguments) -> int:
+    from taller import factores
 
-    ablation.run_ablation(arguments.salida, seeds=arguments.semillas)
+    factores.run_factors(arguments.salida)
     print(f"La tabla está en {arguments.salida}")
     return 0
 
 
-def _ladder(arguments) -> int:
-    from taller import ladder
+def _assistant(arguments) -> int:
+    from taller import asistente
 
-    ladder.measure_ladder(output_path("escalera"), arguments.salida)
+    asistente.run_assistant(arguments.salida)
+    print(f"La tabla está en {arguments.salida}")
+    return 0
+
+
+def _injection(arguments) -> int:
+    from taller import inyeccion
+
+    inyeccion.run_injection(arguments.salida)
     print(f"La tabla está en {arguments.salida}")
     return 0
 

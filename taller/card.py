@@ -8,13 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from course_lib import data_path, world
-from course_lib.chat import generate
-from course_lib.encoding import original_prompt
-from course_lib.evaluation import accuracy, ask_directly, ask_in_chat, normalize
+from course_lib.chat import first_turn, generate
+from course_lib.dialogues import Pair
+from course_lib.encoding import original_prompt, pair_messages
+from course_lib.evaluation import (
+    accuracy,
+    ask_directly,
+    ask_in_chat,
+    known_words,
+    normalize,
+    speaks,
+)
 from course_lib.hub import sha256
 from course_lib.reading import reading_questions
 from course_lib.tables import Measure, proportion
 from course_lib.tracks import get_track
+from taller import factores
+from taller.asistente import talk_pairs
 
 START, STOP = "<!-- medidas: inicio -->", "<!-- medidas: fin -->"
 
@@ -46,10 +56,10 @@ def measure_model() -> str:
 
     facts = world.fact_questions(countries)
     yes_no = world.yes_no_questions(countries)
-    reading = reading_questions(600)
+    reading = reading_questions(900)
     on_documents = [q for document in world.load_documents() for q in document.questions]
     blind = [replace(q, context=None) for q in on_documents]
-    said = in_chat(facts)
+    said, talk, words = in_chat(facts), talk_pairs(track), known_words(track)
 
     rows = {
         "hechos, en forma de pregunta y respuesta": accuracy(directly(facts), facts),
@@ -65,6 +75,8 @@ def measure_model() -> str:
         "lectura de los documentos nuevos": accuracy(directly(on_documents), on_documents),
         "los documentos nuevos, sin darlos": accuracy(directly(blind), blind),
         "hechos, a través de los marcadores de chat": accuracy(said, facts),
+        "habla, en prosa, a charlas no vistas": speaks(in_prose(model, tokenizer, talk), words),
+        "habla, en el chat, tras la receta original": speaks(after_the_original(talk), words),
     }
     training = json.loads(data_path("mini", "entrenamiento.json").read_text(encoding="utf-8"))
     millions = training["steps"] * training["rows"] * training["context"] / 1e6
@@ -88,6 +100,19 @@ def measure_model() -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def in_prose(model, tokenizer, talk: Sequence[Pair]) -> list[str]:
+    """Lo que sigue a la raya con que contestaría el otro, como en los libros que leyó."""
+    prompts = [tokenizer.encode(f"—{pair.user}\n—") for pair in talk]
+    return generate(model, tokenizer, prompts, 40, stop="\n")
+
+
+def after_the_original(talk: Sequence[Pair]) -> list[str]:
+    """Lo que contesta en el chat, ajustado con la receta de la lección 04."""
+    run, tokenizer, _ = factores.train(get_track("mini"), factores.Condition("original"), seed=0)
+    prompts = [original_prompt(tokenizer, pair_messages(p.user, "")[:1]) for p in talk]
+    return [first_turn(text) for text in generate(run.model.eval(), tokenizer, prompts, 40)]
 
 
 def completion(model, tokenizer, countries: Sequence[world.Country]) -> Measure:

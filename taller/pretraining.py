@@ -6,24 +6,31 @@ que un entrenamiento cortado sigue donde estaba y da los mismos pesos que uno se
 
 import itertools
 import json
-import math
+import random
 import re
 import time
 from pathlib import Path
 
-from course_lib import data_path
+from course_lib.dialogues import shipped_dialogues
 from course_lib.hub import MODEL_FILES, sha256
 from course_lib.reading import pretraining_documents
+from taller.scenes import prose, talk_texts
 
-VOCABULARY = 2048
+VOCABULARY = (
+    8192  # casi toda palabra, entera: a trozos, las charlas salen con palabras que no existen
+)
 CONTEXT = 256  # posiciones: caben una charla corta, unos ejemplos o varios pasajes
 LAYERS, WIDTH, HEADS = 4, 192, 6
 ROWS = 16  # filas por paso: 16 × 256 = 4.096 tokens
-LEARNING_RATE = 2e-3
+# Los tramos: cuántos pasos, a qué tasa empieza y acaba cada uno, y qué parte de los documentos son
+# charlas. Al principio, ninguna: las escenas son pocas y se leerían miles de veces. En el último,
+# menos: tras el segundo leía peor de lo que se le pide.
+PHASES = ((7_360, 2e-3, 2e-3, 0.0), (1_840, 2e-3, 0.0, 0.35), (3_000, 1e-3, 0.0, 0.15))
+STEPS = sum(steps for steps, *_ in PHASES)
 WARMUP = 100
-STEPS = 5_000
 SAVE_EVERY = 250
 GUESSWORK = 0.1  # cuánto pesa en la pérdida lo que no se puede adivinar
+SEEN = 0.2  # y qué parte de ello se mira: pesa lo mismo, en menos sitios, y cada paso cuesta menos
 END = "<|endoftext|>"
 
 _ANSWER = re.compile(r"Respuesta:([^\n]*\n?)")
@@ -49,17 +56,20 @@ def train_tokenizer(texts, directory: Path):
 
 
 def tokenizer_texts(seed: int = 0) -> list[str]:
-    """Los textos del BPE: el mundo y las charlas de entrenamiento, a partes parecidas.
-
-    El modelo no lee ninguna charla; su tokenizador sí las conoce, como el de GPT-2 conoce el
-    inglés corriente: si no, cada palabra de una charla costaría el doble de tokens.
-    """
-    lines = data_path("charladiaria", "train.jsonl").read_text(encoding="utf-8").splitlines()
-    talk = [" ".join(json.loads(line)["dialog"]) for line in lines]
-    return talk + list(itertools.islice(pretraining_documents(seed), 2 * len(talk)))
+    """Los textos del BPE: como los que leerá el modelo, con muchas charlas, y las de ajustar."""
+    talk = list(itertools.islice(talk_texts(seed), 6_000))
+    talk += [prose(dialogue.turns) for dialogue in shipped_dialogues("train")]
+    return talk + list(itertools.islice(pretraining_documents(seed), 3_000))
 
 
-def batch(tokenizer, step: int, seed: int = 0):
+def documents(seed: int | str, talk: float):
+    """Genera sin fin los textos del preentrenamiento: el mundo y, en una parte `talk`, charlas."""
+    rng, world, scenes = random.Random(seed), pretraining_documents(seed), talk_texts(seed)
+    while True:
+        yield next(scenes if rng.random() < talk else world)
+
+
+def batch(tokenizer, step: int, seed: int = 0, talk: float = 0.0):
     """El lote del paso `step`: documentos enteros, uno tras otro, en `ROWS` filas.
 
     Cada fila empieza con un documento, para que la posición 0 sea siempre un comienzo, y el
@@ -67,23 +77,26 @@ def batch(tokenizer, step: int, seed: int = 0):
 
     Returns:
         Dos tensores (ROWS, CONTEXT): los ids y el peso de cada uno en la pérdida. Lo que va detrás
-        de «Respuesta:» y las frases sueltas pesan 1; las preguntas y los contextos, que son puro
-        azar y no se pueden adivinar, `GUESSWORK`.
+        de «Respuesta:», las frases sueltas y las charlas pesan 1; las preguntas y los contextos,
+        que son puro azar y no se pueden adivinar, `GUESSWORK` de media: uno de cada cinco, cinco
+        veces más, y los demás, nada.
     """
     import torch
 
-    documents = pretraining_documents(f"{seed}-{step}")
+    texts, rng = documents(f"{seed}-{step}", talk), random.Random(f"{seed}-{step}-mirar")
     ids = torch.empty(ROWS, CONTEXT, dtype=torch.long)
     weights = torch.empty(ROWS, CONTEXT)
     for row in range(ROWS):
         tokens, worth = [], []
         while len(tokens) < CONTEXT:
-            text = next(documents)
+            text = next(texts)
             answers = [match.span(1) for match in _ANSWER.finditer(text)] or [(0, len(text))]
             out = tokenizer(text, return_offsets_mapping=True)
             tokens += [*out["input_ids"], tokenizer.eos_token_id]
             worth += [
-                1.0 if any(a < end <= b for a, b in answers) else GUESSWORK
+                1.0
+                if any(a < end <= b for a, b in answers)
+                else GUESSWORK / SEEN * (rng.random() < SEEN)
                 for _, end in out["offset_mapping"]
             ] + [1.0]
         ids[row], weights[row] = torch.tensor(tokens[:CONTEXT]), torch.tensor(worth[:CONTEXT])
@@ -91,7 +104,7 @@ def batch(tokenizer, step: int, seed: int = 0):
 
 
 def new_model(seed: int = 0):
-    """Un `GPT2LMHeadModel` recién inicializado, de unos 2,2 millones de pesos."""
+    """Un `GPT2LMHeadModel` recién inicializado, de unos 3,4 millones de pesos."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -114,12 +127,18 @@ def new_model(seed: int = 0):
     )
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Subida lineal durante `WARMUP` pasos y bajada en coseno hasta cero en `steps`."""
-    if step < WARMUP:
-        return LEARNING_RATE * (step + 1) / WARMUP
-    done = (step - WARMUP) / max(1, steps - WARMUP)
-    return LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done))
+def schedule(step: int, steps: int = STEPS) -> tuple[float, float]:
+    """La tasa y la parte de charlas de un paso; con otros `steps`, los tramos van en proporción.
+
+    La tasa sube durante `WARMUP` pasos, se queda arriba y baja a cero dos veces, la segunda desde
+    la mitad (reinicios de la tasa: Loshchilov y Hutter, 2017, arXiv:1608.03983).
+    """
+    at, phases = step * STEPS / steps, iter(PHASES)
+    length, first, last, talk = next(phases)
+    while at >= length:
+        at -= length
+        length, first, last, talk = next(phases)
+    return min(1.0, (step + 1) / WARMUP) * (first + (last - first) * at / length), talk
 
 
 def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = True) -> Path:
@@ -148,10 +167,11 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
     recipe = {
         "steps": steps,
         "seed": seed,
-        "rate": LEARNING_RATE,
+        "phases": [list(phase) for phase in PHASES],
         "rows": ROWS,
         "context": CONTEXT,
-        "guesswork": GUESSWORK,
+        "vocabulary": VOCABULARY,
+        "guesswork": [GUESSWORK, SEEN],
     }
     if resume and (progress / "estado.json").exists():
         tokenizer = AutoTokenizer.from_pretrained(directory)
@@ -173,16 +193,19 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
     losses: list[float] = []
     for step in bar:
         start = time.perf_counter()
+        rate, talk = schedule(step, steps)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
-        ids, weights = batch(tokenizer, step, seed)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
-            logits = model(input_ids=ids).logits[:, :-1]
-            token_losses = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-            )
+            group["lr"] = rate
+        ids, weights = batch(tokenizer, step, seed, talk)
         worth = weights[:, 1:].flatten()
-        loss = (token_losses * worth).sum() / worth.sum()
+        counted = worth.nonzero().flatten()  # solo de estas se calculan los logits
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+            hidden = model.transformer(input_ids=ids).last_hidden_state[:, :-1].flatten(0, 1)
+            logits = model.lm_head(hidden[counted])
+            token_losses = torch.nn.functional.cross_entropy(
+                logits, ids[:, 1:].flatten()[counted], reduction="none"
+            )
+        loss = (token_losses * worth[counted]).sum() / worth.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -194,7 +217,7 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         if (step + 1) % SAVE_EVERY == 0 and step + 1 < steps:
             save_progress(progress, model, optimizer, recipe, step + 1, seconds)
 
-    model.save_pretrained(directory)
+    save_small(model, directory)
     training = {
         **recipe,
         "seconds": round(seconds),
@@ -205,6 +228,15 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
     )
     write_checksums(directory)
     return directory
+
+
+def save_small(model, directory: Path) -> None:
+    """Guarda los pesos en 16 bits, que ocupan la mitad; al cargarlos vuelven a ser de 32."""
+    import torch
+
+    model.half().save_pretrained(directory)
+    model.float().config.dtype = torch.float32
+    model.config.save_pretrained(directory)
 
 
 def has_bfloat16() -> bool:

@@ -34,7 +34,7 @@ def prepare(recipe: str, folder: Path) -> dict:
     from course_lib import original, tuning
     from course_lib.encoding import collate
     from course_lib.tracks import get_track
-    from taller.ladder import chat_arguments
+    from taller.asistente import chat_arguments
 
     track = replace(get_track("mini"), train_dialogues=9, max_length=64, limit=ROWS)
     evaluation, callbacks = None, []

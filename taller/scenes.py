@@ -9,14 +9,19 @@ import random
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from course_lib import data_path
 from course_lib import dialogues as stats
 
-PARTS = ("train", "validation", "test")
+PARTS = ("pretrain", "train", "validation", "test")
 SEED = 2024
+# En qué orden salen los de ajustar: el primero (0, 1, 2…) en que también los 100 primeros, que son
+# los de la demostración, se parecen a DailyDialog en turnos, preguntas, síes y noes.
+ORDER = 0
 ACTS = {"informa": 1, "orden": 3, "compromiso": 4}
 QUESTION_ACT = 2
 EMOTIONS = {"enfado": 1, "asco": 2, "miedo": 3, "alegría": 4, "tristeza": 5, "sorpresa": 6}
@@ -94,7 +99,7 @@ def generate_dialogues(
         directory: carpeta de las escenas; por defecto, la del curso.
 
     Returns:
-        Por cada parte (`train`, `validation`, `test`), sus diálogos ya barajados:
+        Por cada parte (`pretrain`, `train`, `validation`, `test`), sus diálogos ya barajados:
         `{"dialog": [...], "act": [...], "emotion": [...]}`.
 
     Raises:
@@ -104,7 +109,8 @@ def generate_dialogues(
     for scene in load_scenes(directory):
         parts[scene.part] += _unfold(scene, random.Random(f"{seed}/{scene.name}"))
     for part, dialogues in parts.items():
-        random.Random(f"{seed}/{part}").shuffle(dialogues)
+        order = f"/{ORDER}" if part == "train" else ""
+        random.Random(f"{seed}/{part}{order}").shuffle(dialogues)
     return parts
 
 
@@ -119,6 +125,43 @@ def write_charladiaria(directory: Path, seed: int = SEED) -> dict[str, int]:
         with open(directory / f"{part}.jsonl", "w", encoding="utf-8", newline="\n") as file:
             file.writelines(lines)
     return {part: len(dialogues) for part, dialogues in parts.items()}
+
+
+def prose(turns: Sequence[str]) -> str:
+    """Un diálogo como en un libro, con rayas y sin marcadores: así los lee el preentrenamiento.
+
+    >>> print(prose(["Hola.", "¡Hola!"]))
+    —Hola.
+    —¡Hola!
+    """
+    return "\n".join(f"—{turn}" for turn in turns)
+
+
+def talk_texts(seed: int | str = SEED) -> Iterator[str]:
+    """Genera sin fin charlas en prosa de las escenas de preentrenar; se salta las que traigan un
+    turno de las charlas de ajustar, validar o probar, aunque sus escenas sean otras."""
+    scenes, held, rng = *_pretraining_talk(), random.Random(seed)
+    while True:
+        turns = _draw(rng.choice(scenes), rng)["dialog"]
+        if held.isdisjoint(turns):
+            yield prose(turns)
+
+
+@cache
+def scene_names(part: str = "test") -> list[str]:
+    """La escena de la que sale cada diálogo de una parte, en su orden: los de una misma escena se
+    parecen tanto que, al medir, cuentan como uno."""
+    made = [s for s in load_scenes() if s.part == part]
+    unfolded = {s.name: _unfold(s, random.Random(f"{SEED}/{s.name}")) for s in made}
+    name_of = {tuple(d["dialog"]): name for name, ds in unfolded.items() for d in ds}
+    return [name_of[dialogue.turns] for dialogue in stats.shipped_dialogues(part)]
+
+
+@cache
+def _pretraining_talk() -> tuple[list[Scene], set[str]]:
+    scenes = [scene for scene in load_scenes() if scene.part == "pretrain"]
+    others = [stats.shipped_dialogues(part) for part in PARTS if part != "pretrain"]
+    return scenes, {turn for dialogues in others for d in dialogues for turn in d.turns}
 
 
 def _read_toml(path: Path) -> dict:

@@ -1,9 +1,17 @@
 """Ayudas para comprobar muchas cosas en una prueba y decir juntas todas las que fallan."""
 
+import gzip
 import inspect
-from collections.abc import Callable, Iterable
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
+
+from course_lib import data_path, tables
+from course_lib.evaluation import is_right
+from taller import experiments
 
 
 def complaint(function: Callable, *args, **kwargs) -> str:
@@ -42,3 +50,30 @@ def each(names: str | tuple[str, ...], cases: Iterable) -> Callable:
         return test
 
     return decorate
+
+
+def stored_runs(name: str) -> list[tuple[dict, dict]]:
+    """Las corridas guardadas de un experimento, cada una con sus respuestas; comprueba antes que
+    sean de este modelo y de estos datos, y que las hipótesis estuvieran registradas."""
+    stored, now = tables.stored(name), experiments.provenance()
+    made = stored["procedencia"]
+    assert [made[key] for key in ("minimodelo", "datos")] == [now["minimodelo"], now["datos"]]
+    assert re.fullmatch("[0-9a-f]{40}", made["hipótesis"])
+    packed = data_path("experimentos", f"{name}.jsonl.gz").read_bytes()
+    told = [json.loads(line) for line in gzip.decompress(packed).decode("utf-8").split("\n")]
+    assert [row["corrida"].rpartition("-")[2] for row in told] == [
+        str(run["semilla"]) for run in stored["corridas"]
+    ]
+    for measures in (run["medidas"] for run in stored["corridas"]):
+        for name, (group, *counted) in measures.items():
+            measures[name] = [stored["grupos"][group], *counted]
+    return list(zip(stored["corridas"], told, strict=True))
+
+
+def graded_again(answers: Sequence[str], questions: Sequence) -> list[list]:
+    """De cada país, o de cada pregunta si no trata de ninguno: nombre, aciertos y preguntas."""
+    right, asked = Counter(), Counter()
+    for i, (answer, question) in enumerate(zip(answers, questions, strict=True)):
+        right[question.about or i] += is_right(answer, question)
+        asked[question.about or i] += 1
+    return [[*map(str, asked)], [right[group] for group in asked], [*asked.values()]]

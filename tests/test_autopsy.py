@@ -1,275 +1,78 @@
-"""La autopsia: cada condición arregla lo que dice y nada más, y la tabla guardada está al día."""
+"""La autopsia: los efectos salen de sus celdas, y las tablas y figuras dicen lo guardado."""
 
-import dataclasses
-from functools import partial
+import itertools
 
 import pytest
-from checks import each
 
-from course_lib import autopsy, original, plots, tables, tuning, world
-from course_lib.autopsy import (
-    MEASURES,
-    Condition,
-    conditions,
-    encode,
-    format_ablation,
-    summarize,
-)
-from course_lib.dialogues import Pair, read_dialogues, to_pairs
-from course_lib.encoding import IGNORED, Kind, chat_prompt, original_prompt, prepare_for_chat
-from course_lib.tables import Measure, wilson
-from course_lib.tracks import get_track
-from taller import ablation, experiments
-from taller.__main__ import main
+from course_lib import autopsy, plots, tables
+from course_lib.autopsy import FACTORS, cell_name, effects, format_conditions
+from course_lib.dialogues import read_dialogues
+from course_lib.encoding import Kind
+from course_lib.tables import Measure
 from taller.muestra import sample_figures
 
-PAIR = Pair("Hola, ¿qué tal?", "Muy bien, gracias.", 0)
-LENGTH = 60
 
-
-@pytest.fixture
-def padded(tokenizer):
-    tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def counted(encoded) -> set[Kind]:
-    """Las clases de token que entran en la pérdida."""
-    return {
-        Kind(k) for k, label in zip(encoded.kinds, encoded.labels, strict=True) if label != IGNORED
-    }
-
-
-def condition(name: str) -> Condition:
-    return conditions()[name]
-
-
-# --- Codificar -----------------------------------------------------------------------------------
-
-
-def test_the_first_condition_is_the_original_recipe_row_by_row():
-    track = get_track("mini")
-    tokenizer = track.load_tokenizer()
-    rows = original.original_examples(track, tokenizer)
-    ours = [
-        encode(tokenizer, pair, condition("original"), track.max_length)
-        for pair in autopsy.training_pairs(track)
-    ]
-    assert ours == rows
-
-
-def test_adding_the_end_alone_changes_no_id_and_no_label():
-    # Por eso la condición «fin» vuelve a usar los modelos de la original.
-    track = get_track("mini")
-    tokenizer = track.load_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
-    for pair in autopsy.training_pairs(track):
-        before, after = (
-            encode(tokenizer, pair, c, track.max_length)
-            for c in (condition("original"), condition("fin"))
-        )
-        assert (before.input_ids, before.labels) == (after.input_ids, after.labels)
-    assert condition("fin").reuses == "original"
-
-
-def test_without_counted_padding_there_is_no_padding_and_no_end(padded):
-    encoded = encode(padded, PAIR, condition("relleno"), LENGTH)
-    assert counted(encoded) == {Kind.MARKER, Kind.USER, Kind.REPLY}
-    assert padded.eos_token_id not in encoded.input_ids
-
-
-def test_the_end_is_the_last_counted_token_when_padding_is_not(padded):
-    encoded = encode(padded, PAIR, condition("relleno_fin"), LENGTH)
-    assert encoded.labels[-1] == padded.eos_token_id
-    assert encoded.kinds.count(Kind.END) == 1
-
-
-def test_without_the_user_the_reply_and_the_padding_still_count(padded):
-    encoded = encode(padded, PAIR, condition("usuario"), LENGTH)
-    assert counted(encoded) == {Kind.REPLY, Kind.PADDING}
-    assert len(encoded.input_ids) == LENGTH
-
-
-def test_special_markers_are_one_token_and_all_else_stays(tokenizer):
-    prepare_for_chat(tokenizer)
-    tokenizer.pad_token = tokenizer.eos_token
-    encoded = encode(tokenizer, PAIR, condition("marcadores"), LENGTH)
-    markers = [i for i, k in zip(encoded.input_ids, encoded.kinds, strict=True) if k == Kind.MARKER]
-    assert tokenizer.convert_ids_to_tokens(markers[:1]) == ["<|user|>"]
-    assert counted(encoded) == {Kind.MARKER, Kind.USER, Kind.REPLY, Kind.PADDING}
-
-
-def test_the_course_code_trains_on_what_it_asks(chat_tokenizer):
-    encoded = encode(chat_tokenizer, PAIR, condition("codigo"), LENGTH)
-    asked = chat_prompt(chat_tokenizer, [{"role": "user", "content": PAIR.user}])
-    assert encoded.input_ids[: len(asked)] == asked
-    assert counted(encoded) == {Kind.REPLY, Kind.END}
-
-
-def test_every_condition_mends_something_and_the_reused_ones_exist():
-    first, *others = conditions().values()
-    assert first.name == "original"
-    assert [*conditions()] == [c.name for c in conditions().values()]
-    for c in others:
-        bare = dataclasses.replace(c, name="original", mends="", hypothesis="")
-        assert bare != Condition("original", "", ""), c.name
-        assert len(c.hypothesis) > 30
-        assert c.reuses is None or condition(c.reuses).reuses is None
-
-
-# --- Medir ---------------------------------------------------------------------------------------
-
-
-def test_the_exam_never_asks_about_a_country_of_the_training_data():
-    trained = {pair.user for pair in autopsy.task_pairs()}
-    exam = autopsy.build_exam(200)
-    unseen = {c.name for c in tuning.split_countries()[1]}
-    assert not trained & {q.text for q in [*exam.facts, *exam.yes_no]}
-    for question in exam.facts:
-        # «del Reino Unido» lleva dentro el artículo del nombre.
-        assert any(question.text.endswith(f"{n.removeprefix('el ')}?") for n in unseen)
-    assert sum(q.answer == world.YES for q in exam.yes_no) == 100
-
-
-def test_in_english_everything_it_asks_and_teaches_is_in_english():
-    taught = autopsy.task_pairs("en")
-    exam = autopsy.build_exam(20, "en")
-    texts = [q.text for q in [*exam.facts, *exam.yes_no, *exam.reading]]
-    texts += [pair.user for pair in taught]
-    texts += [world.text(said, "en") for said in autopsy.GREETING]
-    assert not any("¿" in text for text in texts)
-    assert sum(q.answer == "yes" for q in exam.yes_no) == 10
-    assert len(taught) == len(autopsy.task_pairs())
-
-
-def test_without_dialogues_left_to_train_the_loss_is_of_the_validation_ones(monkeypatch):
-    track = get_track("mini")
-    seen = []
-    monkeypatch.setattr(autopsy, "pairs_loss", lambda *args: seen.append(args[-1]))
-    everything = len(track.load_dialogues("train"))
-    whole = dataclasses.replace(track, train_dialogues=everything, limit=3)
-    autopsy.reply_loss(whole, condition("original"), None, None, "train")
-    assert seen == [to_pairs(track.load_dialogues("validation")[:3])]
-
-
-def test_a_kind_no_step_met_contributes_nothing():
-    row = {"loss": 3.0, "loss_reply": 6.0}
-    shares = {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0}
-    assert plots.contributions(row, shares) == {Kind.REPLY: 3.0, Kind.PADDING: 0.0}
-
-
-def test_the_spaced_prompt_is_the_original_one_until_there_is_history(padded):
-    messages = [{"role": "user", "content": "Hola."}]
-    spaced = partial(original_prompt, glue=" ")
-    assert spaced(padded, messages) == original_prompt(padded, messages)
-    history = [*messages, {"role": "assistant", "content": "¡Hola!"}, *messages]
-    text = padded.decode(spaced(padded, history))
-    assert text == "<|user|> Hola. <|bot|> ¡Hola! <|user|> Hola. <|bot|>"
-    assert "\n" in padded.decode(original_prompt(padded, history))
-
-
-@each(
-    ("text", "expected"),
-    [(" Sí.", True), (" Sí. <|user|> ¿Y tú?", False), (" no" * 80, False)],
-)
-def test_an_answer_stops_if_it_neither_runs_on_nor_is_cut(padded, text, expected):
-    assert autopsy.stops(text, padded, 40) is expected
-
-
-def test_first_words_are_probabilities_in_order(padded, make_model):
-    prompts = [padded.encode("Hola, ¿qué"), padded.encode("¿Cuál es")]
-    words = autopsy.first_words(make_model(), padded, prompts)
+def test_first_words_are_probabilities_in_order(tokenizer, make_model):
+    prompts = [tokenizer.encode("Hola, ¿qué"), tokenizer.encode("¿Cuál es")]
+    words = autopsy.first_words(make_model(), tokenizer, prompts)
     chances = list(words.values())
     assert sum(chances) == pytest.approx(1, abs=1e-4)
     assert chances[0] == max(chances)
 
 
-def test_sampling_draws_and_greedy_does_not(padded, make_model):
-    from course_lib.chat import generate
-
-    model, prompts = make_model(), [padded.encode("Hola, ¿qué tal")] * 8
-    assert len(set(generate(model, padded, prompts, 6))) == 1
-    assert len(set(generate(autopsy.sampling(model), padded, prompts, 6))) > 1
-
-
-def test_a_tiny_run_gives_every_measure_of_its_views():
-    settings = dataclasses.asdict(condition("original"))
-    run = ablation.measure_once("mini", settings, seed=0, steps=1, questions=2)
-    assert set(run["vistas"]) == {"habitual", "igual", "azar"}
-    assert set(run["vistas"]["habitual"]) <= set(MEASURES)
-    assert tables.from_json(tables.to_json(run)) == run  # como la guarda `run_jobs`
-
-
-def test_no_seeds_is_an_error_and_writes_nothing(tmp_path, capsys):
-    path = tmp_path / "tabla.json"
-    assert main(["ablacion", "--semillas", "0", "--salida", str(path)]) == 2
-    assert "pide al menos una" in capsys.readouterr().err
-    assert not path.exists()
-
-
 # --- La tabla ------------------------------------------------------------------------------------
 
 
-def share(value: float) -> Measure:
-    return Measure(value, 100, 0.0, 1.0)
+def made_up() -> dict:
+    """Una tabla inventada: de cien, aciertan 20, 40 más si hay código y datos, y 10 si hay repaso,
+    que a la tasa mayor son 30."""
+    runs = [{"condicion": "base", "reparto": 0, "medidas": {"sabe": [0, [10] * 10, [10] * 10]}}]
+    for rate, code, data, replay in itertools.product((1, 10), *[(False, True)] * 3):
+        name = cell_name(*itertools.compress(FACTORS, (code, data, replay)), rate=rate)
+        right = 2 + 4 * code * data + (3 if rate > 1 else 1) * replay
+        measures = {"sabe": [0, [right] * 10, [10] * 10], "conversa": [1, [9.0, 11.0], [4, 4]]}
+        runs.append({"condicion": name, "reparto": 0, "medidas": measures})
+    titles = {"original": "nada", "codigo_datos": "código y datos"}
+    groups = [[f"país {i}" for i in range(10)], ["un día", "otro"]]
+    budget = {"vocabulario": 400}
+    return {"presupuesto": budget, "condiciones": titles, "corridas": runs, "grupos": groups}
 
 
-def made_up(values: list[float], **views) -> dict:
-    """Una tabla inventada: una corrida de «original» por valor, con 100 preguntas."""
-    runs = [
-        {
-            "condicion": "original",
-            "semilla": seed,
-            "vistas": {"habitual": {"chat": share(v)}} | views,
-        }
-        for seed, v in enumerate(values)
+@pytest.mark.parametrize("rate", [1, 10])
+def test_an_effect_is_the_mean_of_its_differences_and_an_interaction_what_two_add(rate):
+    found = effects(made_up(), "sabe", rate)
+    code, data, replay = FACTORS.values()
+    expected = {code: 0.2, data: 0.2, replay: 0.1 if rate == 1 else 0.3}
+    expected |= {f"{code} × {data}": 0.4, f"{code} × {replay}": 0, f"{data} × {replay}": 0}
+    if rate > 1:
+        expected |= {f"{f} × la tasa": 0.2 * (f == replay) for f in (code, data, replay)}
+    assert {name: m.value for name, m in found.items()} == pytest.approx(expected)
+    table = autopsy.format_effects(made_up(), ["sabe"], rate)
+    assert f"| {code} × {data} | +40 [40, 40] |" in table and table.count("\n") == len(found) + 1
+
+
+def test_the_table_starts_with_the_dummy_and_the_base_model():
+    columns, names = ["sabe", "dice_si", "conversa"], ["original", "codigo_datos"]
+    table = format_conditions(made_up(), names, columns)
+    assert table.splitlines()[2:] == [
+        "| (el tonto) | 0% | 100% | 5,99 |",  # ln 400
+        "| (el modelo de partida) | 100% [72, 100] | — | — |",
+        "| nada | 20% [20, 20] | — | 2,50 [2,25, 2,75] |",
+        "| código y datos | 60% [60, 60] | — | 2,50 [2,25, 2,75] |",
     ]
-    return {"corridas": runs}
+    other = format_conditions(made_up(), names, columns, titles=["una", "otra"])
+    assert [line.split(" | ")[0] for line in other.splitlines()[4:]] == ["| una", "| otra"]
 
 
-def test_the_interval_counts_each_question_once_however_many_seeds():
-    summary = summarize(made_up([0.5, 0.5, 0.5]), "original", "chat")
-    assert (summary.low, summary.high) == wilson(50, 100)
-
-
-def test_the_interval_covers_the_best_and_the_worst_seed():
-    summary = summarize(made_up([0.1, 0.5, 0.9]), "original", "chat")
-    assert summary.value == pytest.approx(0.5)
-    assert (summary.low, summary.high, summary.seeds) == (0.1, 0.9, (0.1, 0.5, 0.9))
-
-
-def test_a_condition_that_asks_again_takes_only_what_its_view_measured():
-    store = made_up([0.6], azar={"chat": share(0.2)})
-    assert summarize(store, "azar", "chat").value == 0.2
-    assert summarize(store, "original", "chat").value == 0.6
-    assert summarize(store, "original", "lee") is None
-    assert summarize(store, "tasa", "chat") is None
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return tables.stored("ablacion")
-
-
-def test_the_stored_table_has_every_condition_with_three_seeds_or_more(stored):
-    for c in conditions().values():
-        for measure in ("sabe", "chat", "lee", "dice_si", "conversa"):
-            assert len(summarize(stored, c.name, measure).seeds) >= 3, (c.name, measure)
-
-
-def test_the_stored_table_was_made_with_these_data_this_model_and_this_budget(stored):
-    track = get_track("mini")
-    budget = stored["presupuesto"]
-    assert budget["datos"] == ablation.data_fingerprint(track)
-    assert budget["pasos"] == original.total_steps(track)
-    assert stored["procedencia"]["minimodelo"] == experiments.provenance()["minimodelo"]
-
-
-def test_the_table_starts_with_the_dummy_and_the_base_model(stored):
-    lines = format_ablation(stored, ["original", "datos"], ["sabe", "dice_si"]).splitlines()
-    assert lines[2].startswith("| (siempre «Sí.») | 0% ") and "100% [" in lines[2]
-    assert lines[3].startswith("| (el modelo de partida)")
-    assert len(lines) == 6
+def test_the_curves_have_a_point_for_each_dose_and_a_color_for_each_rate():
+    store = made_up()
+    run = next(run for run in store["corridas"] if run["condicion"] == "original")
+    doses = [*itertools.product(autopsy.RATES, autopsy.EPOCHS)]
+    store["corridas"] += [run | {"condicion": autopsy.dose_name(*dose)} for dose in doses]
+    (points,) = autopsy.dose_curves(store, {"sabe": "lo que sabe"}).values()
+    assert [label for label, *_ in points] == [autopsy.dose_title(*dose) for dose in doses]
+    assert len({color for *_, color in points}) == len(autopsy.RATES)
+    assert len(plots.dots({"lo que sabe": points}, "Título", "%").axes) == 1
 
 
 def test_the_stored_figures_of_dailydialog_are_those_of_the_sample(shared_data, gpt2_tokenizer):
@@ -281,6 +84,12 @@ def test_the_stored_figures_of_dailydialog_are_those_of_the_sample(shared_data, 
 
 
 # --- Las figuras ---------------------------------------------------------------------------------
+
+
+def test_a_kind_no_step_met_contributes_nothing():
+    row = {"loss": 3.0, "loss_reply": 6.0}
+    shares = {Kind.REPLY: 0.5, Kind.PADDING: 0.5, Kind.END: 0.0}
+    assert plots.contributions(row, shares) == {Kind.REPLY: 3.0, Kind.PADDING: 0.0}
 
 
 def test_the_contributions_are_drawn_beside_the_loss_of_the_log():

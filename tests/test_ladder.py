@@ -3,18 +3,17 @@
 import pytest
 from checks import each
 
-from course_lib import tables
 from course_lib.ladder import (
+    ASSISTANT,
+    KEPT,
     Strategy,
     after_label,
     cheapest_rung,
     format_climb,
-    format_kept,
     format_ladder,
+    ladder_figure,
     model_strategy,
-    spread,
 )
-from course_lib.tables import Measure
 from course_lib.world import Question
 
 QUESTIONS = [
@@ -105,22 +104,36 @@ def test_a_label_written_by_the_model_is_not_its_answer():
 # --- La escalera guardada ------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def stored():
-    return tables.stored("escalera")
+def run(name: str, right: int, **costs) -> dict:
+    """Una corrida inventada: de cada materia, `right` de cuatro preguntas por país; son 25."""
+    measures = {m: [0, [right] * 25, [4] * 25] for m in [*ASSISTANT, *KEPT] if m != "conversa"}
+    return {"condicion": name, "reparto": 0, "medidas": measures} | costs
 
 
-def test_the_dummy_is_in_the_table(stored):
-    dummy = stored["peldaños"]["Decir siempre «sí»"]
-    assert dummy["si_no"].value == 0.5 and dummy["hechos"].value == 0
+STORE = {
+    "corridas": [
+        run("Reglas", 4, tokens=20.4),
+        run("LoRA", 1, tokens=30.0, segundos=100),
+        run("LoRA", 3, tokens=31.0, segundos=105)
+        | {"medidas": {"conversa": [1, [50.0, 70.0], [20, 40]], "chat": [0, [3] * 25, [4] * 25]}},
+    ],
+    "grupos": [[f"país {i}" for i in range(25)], ["un día", "otro"]],
+}
 
 
-def test_the_margin_of_several_seeds_covers_them_all():
-    rows = [{"x": Measure(0.2, 10, 0.1, 0.3)}, {"x": Measure(0.6, 10, 0.5, 0.8)}]
-    assert spread(rows, "x") == Measure(0.4, 10, 0.1, 0.8, (0.2, 0.6))
+def test_each_rung_has_its_line_with_its_measures_and_its_mean_costs():
+    header, _, rules, lora = format_ladder(STORE, ["Reglas", "LoRA"]).splitlines()
+    assert header.startswith("| Peldaño | Hechos | Encadenadas |")
+    right = "100% [87, 100]"  # Wilson, con 25 países de 25
+    assert rules == f"| Reglas |{f' {right} |' * 6} — | 20 | — |"
+    assert lora.startswith("| LoRA | 50% [25, 75] | 25% [25, 25] |")
+    assert lora.endswith("| 2,00 [1,75, 2,50] | 30 | 102 |")
+    kept = format_ladder(STORE, ["Reglas"], KEPT).splitlines()[-1]
+    assert kept == f"| Reglas |{f' {right} |' * 3} 20 | — |"
 
 
-def test_tables_have_a_line_per_rung(stored):
-    table = format_ladder(stored, ["Con búsqueda (RAG)", "LoRA"]).splitlines()
-    assert len(table) == 4 and table[2].startswith("| Con búsqueda (RAG) | ")
-    assert len(format_kept(stored, ["LoRA"]).splitlines()) == 4
+def test_the_figure_has_a_panel_per_subject_and_a_row_per_rung():
+    panels = ladder_figure(STORE, ["Reglas", "LoRA"], "Título").axes
+    assert [axes.get_title() for axes in panels] == [*ASSISTANT.values()][:4]
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["Reglas", "LoRA"]
+    assert [axes.lines[2].get_xdata()[0] for axes in panels] == [100] * 4  # el punto de «Reglas»

@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course_lib import autopsy
+from taller import factores
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
@@ -210,10 +210,10 @@ def test_every_sentence_of_a_lesson_is_translated_and_no_translation_is_left_ove
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "track.text"
     ]  # fmt: skip
     asked = {text for call in calls for arg in call.args for text in constants(arg)}
-    asked = {text for text in asked if isinstance(text, str)} | set(autopsy.GREETING)
+    asked = {text for text in asked if isinstance(text, str)} | set(factores.GREETING)
     assert len(asked) > 20  # si no, no se estaría mirando donde están
     assert not asked - translated.keys(), "sin traducir"
-    written = {text for tree in trees for text in constants(tree)} | set(autopsy.GREETING)
+    written = {text for tree in trees for text in constants(tree)} | set(factores.GREETING)
     assert not translated.keys() - written, "sobran"
 
 

@@ -51,9 +51,9 @@ def test_a_run_is_logged_about_twenty_times_if_short_and_every_hundred_steps_if_
         args = original.original_arguments(dataclasses.replace(track, **changes), Path("nada"))
         return args.logging_steps, args.save_steps
 
-    assert steps() == (20, 100)  # los de la receta con que se hicieron las tablas guardadas
+    assert steps() == (27, 135)  # de 489 pasos
     assert steps(train_dialogues=2, batch_size=32) == (1, 5)
-    assert steps(epochs=30) == (100, 500)  # 3.690 pasos
+    assert steps(epochs=30) == (100, 500)  # 4.890 pasos
 
 
 def test_the_record_adds_up():

@@ -275,8 +275,9 @@ def mini():
 
 def test_asking_with_stops_at_the_end_of_the_line_unless_told_otherwise(mini):
     peru = [world.Question("capital", "¿Cuál es la capital de Perú?", "Lima")]
-    assert ask_with(*mini, lambda q: q.text, stop=None)(peru)[0].startswith("Respuesta:")
-    assert ask_with(*mini, lambda q: q.text)(peru) == [""]  # lo primero que escribe es un salto
+    answered = [f"{world.question_prompt(q)} {q.answer}." for q in peru]
+    assert ask_with(*mini, lambda q: answered[0], stop=None)(peru)[0].startswith("Pregunta:")
+    assert ask_with(*mini, lambda q: answered[0])(peru) == [""]  # lo primero es un salto
 
 
 def test_the_shipped_model_reads_what_it_could_not_know(mini, index, documents):

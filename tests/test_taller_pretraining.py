@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from checks import each
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from course_lib import hub, reading
@@ -21,7 +22,6 @@ TINY = {
     "ROWS": 2,
     "WARMUP": 2,
     "SAVE_EVERY": 2,
-    "STEPS": STEPS,
 }
 
 
@@ -143,28 +143,52 @@ def test_every_row_begins_with_a_document_and_is_full(tiny, tokenizer):
     ids, worth = pretraining.batch(tokenizer, 1)
     assert ids.shape == worth.shape == (TINY["ROWS"], TINY["CONTEXT"])
     for row in ids.tolist():
-        assert tokenizer.decode(row)[0].isupper()
+        assert re.match("—|[A-ZÁÉÍÓÚÑ]", tokenizer.decode(row))
 
 
-def test_only_questions_and_contexts_weigh_less(tiny, monkeypatch, tokenizer):
+def test_the_texts_are_the_world_and_in_their_share_talk():
+    texts = list(itertools.islice(pretraining.documents(5, 0.3), 3_000))
+    talk = [text for text in texts if text.startswith("—")]
+    assert len(talk) / len(texts) == pytest.approx(0.3, abs=0.03)
+    world = list(itertools.islice(reading.pretraining_documents(5), len(texts) - len(talk)))
+    assert [text for text in texts if not text.startswith("—")] == world
+
+
+def test_of_a_talk_every_token_weighs_one_and_of_the_rest_what_cannot_be_guessed_weighs_less(
+    tiny, monkeypatch, tokenizer
+):
     monkeypatch.setattr(pretraining, "CONTEXT", 600)
-    seen = 0
-    for row, worth in zip(*pretraining.batch(tokenizer, 2), strict=True):
-        assert worth.unique().tolist() == pytest.approx([pretraining.GUESSWORK, 1])
+    assert pretraining.batch(tokenizer, 2, talk=1)[1].unique().tolist() == [1]
+    seen, weights = 0, []
+    for row, worth in zip(*pretraining.batch(tokenizer, 2, talk=0), strict=True):
+        assert worth.unique().tolist() == [0, pretraining.GUESSWORK / pretraining.SEEN, 1]
         light = tokenizer.decode(row[worth < 1])
         heavy = tokenizer.decode(row[worth == 1])
         assert not re.search("Pregunta:|Contexto:|Respuesta:", heavy)
         asked = light.split("Respuesta:")
         assert all(re.match(r"\s*(Pregunta:|Contexto:|$)", text) for text in asked), light
         seen += len(asked) - 1
+        weights += worth[worth < 1].tolist()
     assert seen > 5
+    assert sum(weights) / len(weights) == pytest.approx(pretraining.GUESSWORK, rel=0.3)
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
-    peak, warmup = pretraining.LEARNING_RATE, pretraining.WARMUP
-    steps = warmup + 1_000
-    rates = [pretraining.learning_rate(step, steps) for step in range(steps + 1)]
-    assert rates[warmup - 1] == rates[warmup] == max(rates) == peak
-    assert rates[0] == pytest.approx(peak / warmup)
-    assert rates[warmup + 500] == pytest.approx(peak / 2)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
+@each("steps", [pretraining.STEPS, 2 * pretraining.STEPS])
+def test_the_rate_and_the_talk_go_by_stretches_of_any_length(steps):
+    peak, times = pretraining.PHASES[0][1], steps // pretraining.STEPS
+    rates, talk = zip(*(pretraining.schedule(step, steps) for step in range(steps)))
+    assert rates[0] == pytest.approx(peak / pretraining.WARMUP) and max(rates) == peak
+    starts = [0, *itertools.accumulate(times * length for length, *_ in pretraining.PHASES)]
+    for first, end, (_, top, bottom, share) in zip(starts, starts[1:], pretraining.PHASES):
+        assert set(talk[first:end]) == {share}
+        if first:
+            assert rates[first] == top
+            assert rates[(first + end) // 2] == pytest.approx((top + bottom) / 2, rel=0.01)
+
+
+def test_each_step_reads_the_talk_that_its_stretch_says(tiny, monkeypatch, tmp_path):
+    real, shares = pretraining.batch, []
+    monkeypatch.setattr(pretraining, "batch", lambda *args: shares.append(args[-1]) or real(*args))
+    pretraining.pretrain(tmp_path, 10)
+    assert shares == [pretraining.schedule(step, 10)[1] for step in range(10)]
+    assert len(set(shares)) == len(pretraining.PHASES)

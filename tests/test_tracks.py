@@ -59,7 +59,7 @@ def test_without_a_gpu_a_big_track_is_cut_by_itself_and_says_how_much(no_gpu):
 def test_an_odd_cut_leaves_an_even_exam_and_a_warmup_in_proportion(no_gpu, monkeypatch):
     monkeypatch.setenv("CURSO_EJEMPLOS", "75")
     track = get_track("mini", lambda text: None)
-    assert (track.questions, track.train_dialogues, track.warmup_steps) == (76, 75, 50)
+    assert (track.questions, track.train_dialogues, track.warmup_steps) == (76, 75, 75)
 
 
 @pytest.mark.parametrize("value", ["muchos", "-3", "1.5"])

@@ -4,9 +4,12 @@ import copy
 import dataclasses
 
 import pytest
+from checks import each
 
 from course_lib import world
+from course_lib.dialogues import Dialogue
 from course_lib.encoding import BOT, USER, Kind, prepare_for_chat
+from course_lib.evaluation import build_exam, leaks
 from course_lib.tracks import get_track
 from course_lib.tuning import (
     chat_examples,
@@ -17,7 +20,8 @@ from course_lib.tuning import (
     replay_texts,
     save_tuned,
     split_countries,
-    task_conversations,
+    talk_conversations,
+    task_questions,
     with_lora,
 )
 
@@ -29,44 +33,85 @@ def test_every_country_is_on_one_side_only():
     assert sorted(c.name for c in [*train, *test]) == sorted(c.name for c in world.load_countries())
 
 
-def test_no_question_of_the_exam_is_ever_taught():
-    train, test = split_countries()
-    taught = {messages[0]["content"] for messages in task_conversations(train)}
-    asked = {q.text for q in [*world.fact_questions(test), *world.yes_no_questions(test)]}
-    assert not taught & asked
+@each("language", ["es", "en"])
+def test_the_task_is_about_its_countries_and_no_others(language):
+    countries, yes = split_countries(1, language)[0], world.WORDS[language].yes
+    taught = task_questions(countries, 1, yes_no=4, chains=300, unknown=80)
+    assert {kind: len(questions) for kind, questions in taught.items()} == {
+        "hechos": 49 * 4 * 6, "sí o no": 49 * 4 * 4, "encadenadas": 300, "no lo sé": 80
+    }  # fmt: skip
+    assert sum(q.answer == yes for q in taught["sí o no"]) == 49 * 4 * 2
+    assert {len(q.history) for q in taught["encadenadas"]} == {1, 2, 3}
+    said = [t for questions in taught.values() for q in questions for t in (*q.history, q)]
+    known = {t.about for t in said if t.answer != world.WORDS[language].unknown}
+    assert known == {c.name for c in countries}
 
 
-def test_half_of_the_yes_no_questions_are_true():
-    train, _ = split_countries()
-    answers = [messages[1]["content"] for messages in task_conversations(train)]
-    assert answers.count("Sí.") == answers.count("No.") == len(train) * 4 * 4
+def test_each_dialogue_is_told_from_both_sides():
+    said = talk_conversations([Dialogue(("Hola.", "¡Hola!", "¿Qué tal?")), Dialogue(("A.", "B."))])
+    assert [[m["content"] for m in messages] for messages in said] == [
+        ["Hola.", "¡Hola!"], ["A.", "B."], ["¡Hola!", "¿Qué tal?"]
+    ]  # fmt: skip
+    assert all([m["role"] for m in messages] == ["user", "assistant"] for messages in said)
 
 
 def test_replay_is_the_same_for_the_same_seed_and_other_for_another():
     assert replay_texts(5) == replay_texts(5) != replay_texts(5, seed=1)
 
 
-@pytest.fixture(scope="module")
-def chat_examples_and_tokenizer():
+def examined(split: int, language: str = "es") -> list:
+    """Todo lo que se le preguntará a un modelo: preguntas sueltas, charlas y lo que no se sabe."""
+    exam = build_exam(150, countries=split_countries(split, language)[1])
+    return [question for part in vars(exam).values() for question in part]
+
+
+@each("split", [0, 1])
+def test_nothing_of_the_exam_is_in_what_is_tuned(split):
     track = get_track("mini")
     tokenizer = prepare_for_chat(track.load_tokenizer())
-    return chat_examples(track, tokenizer, talk=50, replay=30), tokenizer
+    train, held_out = chat_examples(track, tokenizer, split=split)
+    texts = [tokenizer.decode(e.input_ids) for e in [*train, *held_out]]
+    turns = [turn for d in track.load_dialogues("test") for turn in d.turns]
+    assert not leaks([*examined(split), *turns], texts)
+    # Lo de antes, repasar con todos los países, delataba todas las preguntas sobre los del examen.
+    before = replay_texts(2_400, countries=world.load_countries())
+    asked = [question for question in examined(split) if question.about]
+    told = [question for question, _ in leaks(asked, before)]
+    real = {c.name for c in world.load_countries()}
+    assert told == [question for question in asked if question.about in real]
 
 
-def test_the_scored_countries_appear_in_no_chat_example(chat_examples_and_tokenizer):
-    (train, held_out), tokenizer = chat_examples_and_tokenizer
-    asked = {q.text for q in world.fact_questions(split_countries()[1])}
-    marker = tokenizer.convert_tokens_to_ids(USER)
-    chats = [tokenizer.decode(e.input_ids) for e in [*train, *held_out] if e.input_ids[0] == marker]
-    assert len(chats) == 2 * (44 * 4 * 11 + 50) + 5 * 4 * 11
-    assert not any(question in chat for chat in chats for question in asked)
+@pytest.fixture(scope="module")
+def made():
+    """Los ejemplos de ajustar y los apartados, sin encadenar y encadenando, y cómo leerlos."""
+    track = get_track("mini")
+    tokenizer = prepare_for_chat(track.load_tokenizer())
+    sizes = {"talk": 50, "replay": 30, "chains": 100, "unknown": 40}
+    both = [chat_examples(track, tokenizer, chained=chained, **sizes) for chained in (False, True)]
+    return *both, tokenizer
 
 
-def test_held_out_examples_are_not_among_those_tuned(chat_examples_and_tokenizer):
-    (train, _), tokenizer = chat_examples_and_tokenizer
-    tuned = [tokenizer.decode(e.input_ids) for e in train if e.kinds[0] == Kind.MARKER]
-    held_out = world.fact_questions(split_countries()[0][-5:])
-    assert not any(question.text in text for text in tuned for question in held_out)
+def test_one_task_in_ten_comes_after_another_talk_and_without_chains_none_comes_after(made):
+    (loose, _), (train, held_out), tokenizer = made
+    tasks = 44 * 4 * (6 + 16) + 100 + 40
+    talks = talk_conversations(get_track("mini").load_dialogues("train")[:50])
+    turns = [tokenizer.decode(e.input_ids).count(USER) for e in train]
+    assert len(train) == len(talks) + tasks + 30 and turns.count(0) == 30
+    assert len(held_out) == 5 * 4 * (6 + 4) + 60 + 20
+    # De varios turnos son ya las 100 encadenadas y 20 de las de «no lo sé», que van al final.
+    after = sum(n > 1 for n in turns) - sum(len(talk) > 2 for talk in talks) - 120
+    assert 0 <= after - 44 * 4 * (6 + 16) / 10 < 5
+    loose = [tokenizer.decode(e.input_ids).count(USER) for e in loose]
+    assert set(loose) == {0, 1}
+    assert loose.count(1) == sum(len(talk) // 2 for talk in talks) + tasks - 120
+
+
+def test_held_out_examples_are_about_countries_that_are_not_tuned(made):
+    _, (train, held_out), tokenizer = made
+    asked = world.fact_questions(split_countries()[0][-5:])
+    tuned, apart = ([tokenizer.decode(e.input_ids) for e in part] for part in (train, held_out))
+    assert (len(leaks(asked, tuned)), len(leaks(asked, apart))) == (0, 20)
+    assert all(e.kinds[0] == Kind.MARKER for e in held_out)
 
 
 def test_lora_trains_the_adapters_and_the_two_new_markers_and_nothing_else(tokenizer, make_model):
@@ -84,12 +129,12 @@ def test_a_cut_track_has_few_examples_of_each_thing_and_in_its_language():
     track = dataclasses.replace(get_track("mini"), limit=6, language="en")
     tokenizer = prepare_for_chat(track.load_tokenizer())
     train, held_out = chat_examples(track, tokenizer)
-    assert (len(train), len(held_out)) == (2 * (6 + 6) + 6, 6)
+    talks = talk_conversations(track.load_dialogues("train")[:6])
+    assert (len(train), len(held_out)) == (len(talks) + 4 * 6 + 6, 4 * 6)
     texts = [tokenizer.decode(e.input_ids) for e in [*train, *held_out]]
     replay = [text for text in texts if not text.startswith(USER)]
     assert len(replay) == 6 and not any("Respuesta:" in text for text in replay)
-    asked = {q.text for q in world.fact_questions(split_countries(language="en")[1])}
-    assert not any(question in text for text in texts for question in asked)
+    assert not leaks(examined(0, "en"), texts)
     assert any(text.startswith(f"{USER} Is ") for text in texts)
 
 

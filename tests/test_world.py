@@ -11,9 +11,8 @@ import pytest
 from checks import each
 
 from course_lib import data_path, reading, world
-from course_lib.reading import reworded_questions
-from course_lib.world import ATTRIBUTES, NO, YES
-from taller.ladder import reworded_texts
+from course_lib.dialogues import normalize
+from course_lib.world import ATTRIBUTES, NO, WORDS, YES
 
 COUNTRIES = world.load_countries()
 EXAMPLES = 2_000
@@ -144,6 +143,85 @@ def test_the_value_asked_about_hardly_gives_the_answer_away(attribute):
     assert best / sum(seen.values()) < 0.58
 
 
+def test_a_false_question_takes_its_value_from_the_given_countries_alone():
+    japan, peru = (c for c in COUNTRIES if c.name in ("Perú", "Japón"))
+    for seed in range(20):
+        asked = world.yes_no_question(
+            peru, "capital", False, random.Random(seed), among=[peru, japan]
+        )
+        assert asked.text == "¿Es Tokio la capital de Perú?" and asked.answer == NO
+
+
+# --- Encadenadas ---------------------------------------------------------------------------------
+
+
+def understood(question, countries) -> list[tuple]:
+    """Lo que se pregunta en cada turno de una charla, entendido por los turnos de antes."""
+    facts, found, country, attribute = world.load_templates(question.lang)["hechos"], [], None, None
+    for turn in (*question.history, question):
+        for c, a in itertools.product(countries, ATTRIBUTES):
+            if turn.text in [world.render(t, pais=c.name) for t in facts[a]["preguntas"]]:
+                country, attribute = c, a
+            elif turn.text in [world.render(t, pais=c.name) for t in facts[a]["cambio"]]:
+                country = c
+            elif turn.text in facts[a]["seguir"]:
+                attribute = a
+        found.append((country, attribute))
+    return found
+
+
+@each("language, turns", itertools.product(("es", "en"), (2, 4)))
+def test_each_answer_of_a_chain_is_that_of_what_its_history_leads_to(language, turns):
+    some = world.load_countries(language)[25:35]  # con el Reino Unido
+    questions = world.chain_questions(some, turns)
+    asked = [(c, a) for c in some for a in ATTRIBUTES]
+    for question, (country, attribute) in zip(questions, asked, strict=True):
+        meant = understood(question, some)
+        assert meant[-1] == (country, attribute) and question.about == country.name
+        said = [*question.history, question]
+        assert [turn.answer for turn in said] == [getattr(c, a) for c, a in meant]
+        assert len(said) == turns and not any(turn.history for turn in question.history)
+        # Cada turno cambia de país o de atributo, y solo de uno.
+        assert all((c == d) != (a == b) for (c, a), (d, b) in itertools.pairwise(meant))
+
+
+def test_other_peoples_wordings_are_only_used_when_asked_for():
+    some = world.load_countries()[:20]
+    sources = ("hechos", "libres", "ajenas")
+
+    def said(source: str, kind: str) -> set[str]:
+        found = (world.wordings(a, kind, source) for a in ATTRIBUTES)
+        return {t for some in found for t in some}
+
+    for source in sources:
+        for q in world.chain_questions(some, 3, source=source):
+            forms = {world.render(t, pais=q.about) for t in said(source, "cambio")}
+            assert q.text in forms | said(source, "seguir")
+    kinds = ("preguntas", "seguir", "cambio", "si_no")
+    theirs, *ours = (
+        {normalize(t) for kind in kinds for t in said(source, kind)} for source in reversed(sources)
+    )
+    assert not theirs & set.union(*ours)  # con ninguna de examinar se ajusta, sea de lo que sea
+    assert world.wordings("capital", "seguir", "ajenas", "en") == world.wordings(
+        "capital", "seguir", "hechos", "en"
+    )
+
+
+@each("language", ["es", "en"])
+def test_of_an_invented_country_nothing_is_known_and_only_given_ones_are_named(language):
+    some = world.load_countries(language)[:8]
+    real = {c.name for c in some}
+    asked = {r: reading.unknown_questions(some, 400, reserved=r) for r in (True, False)}
+    for questions in asked.values():
+        assert {(q.kind, q.answer) for q in questions} == {("no lo sé", WORDS[language].unknown)}
+        assert [len(q.history) for q in questions[:4]] == [0, 0, 1, 1]
+        for q in questions:
+            assert q.about not in real and q.about in " ".join(t.text for t in (*q.history, q))
+            assert all(t.about in real | {q.about} for t in q.history)
+    names = [{q.about for q in questions} for questions in asked.values()]
+    assert not names[0] & names[1] and len(names[0]) > 390
+
+
 # --- Lectura -------------------------------------------------------------------------------------
 
 
@@ -206,6 +284,11 @@ def test_a_prompt_puts_the_examples_first_and_the_context_just_before_its_questi
     assert world.question_prompt(asked, [solved]) == (
         "Pregunta: ¿A?\nRespuesta: a.\nContexto: Contexto de B.\nPregunta: ¿B?\nRespuesta:"
     )
+    after = world.Question("encadenada", "¿C?", "c", history=(solved,))
+    assert world.question_prompt(after, [after]) == (
+        "Pregunta: ¿A?\nRespuesta: a.\nPregunta: ¿C?\nRespuesta: c.\n"
+        "Pregunta: ¿A?\nRespuesta: a.\nPregunta: ¿C?\nRespuesta:"
+    )
 
 
 def test_the_same_seed_gives_the_same_text_and_another_gives_another():
@@ -232,19 +315,7 @@ def test_the_text_of_pretraining_has_all_its_parts_and_no_chat_marker():
     assert not [text for text in made if re.search(r"<\||\|>", text)]
 
 
-def test_rewordings_keep_every_fact_and_change_the_words():
-    documents = world.load_documents()
-    reworded = reworded_texts(documents, copies=6)
-    assert len(reworded) == 6 * len(documents)
-    for i, document in enumerate(documents):
-        copies = reworded[6 * i : 6 * i + 6]
-        for question in document.questions:
-            assert all(question.answer.lower() in copy.lower() for copy in copies)
-        assert any(copy != document.text for copy in copies)
-
-
-def test_reworded_questions_are_never_those_of_the_exam():
-    documents = world.load_documents()
-    exam = {q.text for d in documents for q in d.questions}
-    taught = [re.search(r"Pregunta: (.+)", text)[1] for text in reworded_questions(documents)]
-    assert taught and not exam & set(taught)
+def test_the_text_to_repeat_names_the_given_countries_and_no_other():
+    made = list(itertools.islice(reading.pretraining_documents(2, "es", COUNTRIES[:9]), EXAMPLES))
+    named = {c.name for c in COUNTRIES if re.search(rf"\b{c.name}\b", "\n".join(made))}
+    assert named == {c.name for c in COUNTRIES[:9]}

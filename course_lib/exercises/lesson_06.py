@@ -44,19 +44,18 @@ EXERCISES = {
     "6.3": Exercise(
         function(
             "compare(before, after)",
-            (((0.20, 0.30), (0.40, 0.50)), "sube", "empieza por encima de donde acababa"),
-            (((0.40, 0.50), (0.20, 0.30)), "baja", "acaba por debajo de donde empezaba"),
-            (((0.20, 0.45), (0.40, 0.50)), "no se sabe", "los intervalos se pisan"),
-            (((0.40, 0.50), (0.20, 0.45)), "no se sabe", "los intervalos se pisan"),
-            (((0.10, 0.90), (0.40, 0.50)), "no se sabe", "un intervalo está dentro del otro"),
+            (([False, False, True], [True, True, True]), (2, 0), "se ganan las dos primeras"),
+            (([True, True], [False, True]), (0, 1), "se pierde la primera"),
+            (([True, False, False, True], [False, True, True, True]), (2, 1), "unas y otras"),
+            (([True, False], [True, False]), (0, 0), "contestan lo mismo"),
         ),
-        "Sube si el intervalo de después empieza por encima de donde acaba el de antes.",
-        "¿Y si se pisan, aunque sea por poco? Entonces no se sabe.",
-        praise="«No se sabe» es un resultado, y el más honrado cuando los intervalos se pisan.",
+        "Recorre las dos listas a la vez, con `zip`, y mira solo dónde no coinciden.",
+        "Se gana si `after` acierta y `before` no; se pierde, al revés.",
+        praise="Doce ganadas y ninguna perdida dicen más que dos márgenes que se pisan.",
         solution="""def compare(before, after):
-    if after[0] > before[1]:
-        return "sube"
-    return "baja" if after[1] < before[0] else "no se sabe"
+    won = sum(now and not then for then, now in zip(before, after))
+    lost = sum(then and not now for then, now in zip(before, after))
+    return won, lost
 """,
     ),
 }

@@ -1,4 +1,4 @@
-"""Ejercicios de la lección 07: contar los pesos de LoRA y elegir peldaño."""
+"""Ejercicios de la lección 07: buscar fugas y elegir peldaño."""
 
 from course_lib.exercises import Exercise
 from course_lib.exercises.review import function
@@ -9,23 +9,24 @@ RUNGS = [
     {"nombre": "con ejemplos", "aciertos": 0.96, "tokens": 80},
     {"nombre": "con forma", "aciertos": 0.90, "tokens": 20},
 ]
-LORA_SLIPS = (
-    (64 * 2304, "Esos son los pesos de la matriz entera; LoRA entrena dos más finas."),
-    (2 * 64 * 4, "La segunda matriz sale a `d_out`, que no es `d_in`."),
-)
+TEXTS = ["¿Y la de Chad?", "Mi vecino, el señor Chadal, es de aquí.", "En Perú se paga con el sol."]
+PARTS = (TEXTS, "Compara palabras enteras: «Chadal» no nombra a ningún país.")
 
 EXERCISES = {
     "7.1": Exercise(
         function(
-            "lora_weights(d_in, d_out, rank)",
-            ((64, 2304, 4), 9_472, "se suman los pesos de las dos matrices finas", *LORA_SLIPS),
-            ((768, 64, 8), 6_656, "se suman los pesos de las dos matrices finas"),
+            "leaks_in(texts, countries)",
+            ((TEXTS, ["Chad", "Perú"]), [TEXTS[0], TEXTS[2]], "dos textos los nombran", PARTS),
+            ((TEXTS, ["Cuba"]), [], "ninguno nombra a Cuba"),
+            (([], ["Chad"]), [], "sin textos no hay fugas"),
         ),
-        "LoRA pone al lado de la matriz dos finas: una de d_in × rank y otra de rank × d_out.",
-        "Suma los pesos de las dos.",
-        praise="Con rango 8, en las doce `c_attn` de GPT-2 son 294.912, de 124 millones.",
-        solution="""def lora_weights(d_in, d_out, rank):
-    return d_in * rank + rank * d_out""",
+        "Quédate con los textos en que sale alguno de los países, como palabra entera.",
+        '`re.search(rf"\\b{pais}\\b", texto)` busca una palabra entera.',
+        praise="Así delata `leaks` un texto: con que nombre a un país, diga lo que diga.",
+        solution="""import re
+def leaks_in(texts, countries):
+    names = re.compile(r"\\b(" + "|".join(countries) + r")\\b")
+    return [text for text in texts if names.search(text)]""",
     ),
     "7.2": Exercise(
         function(
