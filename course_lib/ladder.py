@@ -13,7 +13,7 @@ from functools import cache
 from course_lib import world
 from course_lib.chat import first_turn
 from course_lib.encoding import chat_prompt
-from course_lib.evaluation import Answerer, ask, is_right
+from course_lib.evaluation import Answerer, ask, conversation, is_right
 from course_lib.plots import dots
 from course_lib.tables import cell, markdown, mean, number, percent, proportion, summarize
 from course_lib.world import Question
@@ -128,22 +128,9 @@ def form_prompt(tokenizer, question: Question) -> list[int]:
     return tokenizer.encode(world.question_prompt(question))
 
 
-def raw_prompt(tokenizer, question: Question) -> list[int]:
-    """La pregunta tal como la escribe un usuario, sin nada alrededor."""
-    return tokenizer.encode(question.text)
-
-
-def after_label(text: str) -> str:
-    """La respuesta, sin el «Respuesta:» que el modelo escribe por su cuenta si nadie lo hizo."""
-    text = text.strip()
-    for words in world.WORDS.values():
-        text = text.removeprefix(f"{words.answer}:")
-    return text.strip()
-
-
 def chat_question(tokenizer, question: Question) -> list[int]:
-    """La pregunta como mensaje de un usuario, con la plantilla de chat del tokenizador."""
-    return chat_prompt(tokenizer, [{"role": "user", "content": question.text}])
+    """La pregunta, con las que lleve delante, en la plantilla de chat del tokenizador."""
+    return chat_prompt(tokenizer, conversation(question)[:-1])
 
 
 ASSISTANT = {

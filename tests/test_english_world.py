@@ -12,7 +12,6 @@ import pytest
 from checks import each
 
 from course_lib import data_path, evaluation, reading, tuning, world
-from course_lib.ladder import after_label
 from course_lib.retrieval import build_index, recall_at_k, retrieval_prompt
 from course_lib.world import ATTRIBUTES, WORDS, Question, question_prompt
 
@@ -249,10 +248,6 @@ def test_replay_has_all_its_parts_and_reading_has_more_than_its_share():
     assert len(texts) == 600 and 390 < sum(t.startswith("Context:") for t in texts) < 480
     assert sum(bool(re.search(r"Answer: (yes|no)\.", t)) for t in texts) > 60
     assert texts != tuning.replay_texts(600, seed=1, language="en")
-
-
-def test_the_answer_is_read_without_its_label():
-    assert after_label("\nAnswer: Tokyo.") == "Tokyo."
 
 
 def test_every_language_has_its_own_words():

@@ -7,14 +7,16 @@ from course_lib.ladder import (
     ASSISTANT,
     KEPT,
     Strategy,
-    after_label,
+    chat_question,
     cheapest_rung,
     format_climb,
     format_ladder,
     ladder_figure,
     model_strategy,
 )
-from course_lib.world import Question
+from course_lib.tracks import get_track
+from course_lib.tuning import load_for_chat
+from course_lib.world import Question, chain_questions, load_countries
 
 QUESTIONS = [
     Question("capital", f"¿Cuál es la capital del país {i}?", f"ciudad{i}") for i in range(10)
@@ -96,9 +98,11 @@ def test_a_model_is_loaded_once_and_its_tokens_are_counted(make_model, tokenizer
     assert strategy.tokens(QUESTIONS[0], answers[0]) == asked + len(tokenizer.encode(answers[0]))
 
 
-def test_a_label_written_by_the_model_is_not_its_answer():
-    assert after_label("\nRespuesta: sí.\nPregunta: …") == "sí.\nPregunta: …"
-    assert after_label("París.") == "París."
+def test_a_chained_question_is_asked_in_the_chat_with_the_ones_before():
+    _, tokenizer = load_for_chat(get_track("mini"))
+    asked = chain_questions(load_countries()[:1])[0]
+    said = tokenizer.decode(chat_question(tokenizer, asked))
+    assert asked.history[0].text in said and asked.text in said and asked.answer not in said
 
 
 # --- La escalera guardada ------------------------------------------------------------------------
