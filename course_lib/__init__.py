@@ -9,9 +9,10 @@ y `tables`, que salen en casi todas:
 - 03, el dataset: `dialogues`, `encoding`, `training`, `world`.
 - 04, entrenar: `training`, `resume`, `original`, `encoding`.
 - 05, la demo del fracaso: `chat`, `original`, `encoding`, `dialogues`, `world`.
-- 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`.
+- 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`, `tuning`,
+  `ladder`.
 - 07, hacerlo bien: `tuning`, `encoding`, `resume`, `training`, `audit`, `ladder`, `big_model`,
-  `costs`, `chat`, `dialogues`, `reading`, `world`.
+  `costs`, `chat`, `dialogues`, `original`, `world`.
 
 `exercises` son los ejercicios de todas; `hub` carga de Hugging Face; `lessons` y `cli` son la orden
 `curso`.

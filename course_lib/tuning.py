@@ -268,9 +268,10 @@ def new_token_rows(model, tokenizer) -> list[int] | dict[str, list[int]] | None:
 def quiet_peft() -> Iterator[None]:
     """Quita de en medio lo que le pasa a peft y no es cosa nuestra.
 
-    Un aviso: peft 0.21 consulta un nombre que transformers 5.23 está retirando. Y un error: al
-    poner adaptadores busca torchao, aunque nadie lo use, y con uno anterior al 0.16, como el 0.10
-    que trae Colab, se niega a seguir; con None en su sitio, para Python no está instalado.
+    Dos avisos: peft 0.21 consulta un nombre que transformers 5.23 está retirando, y en cada punto
+    de control avisa de que guarda también los marcadores. Y un error: al poner adaptadores busca
+    torchao, aunque nadie lo use, y con uno anterior al 0.16, como el 0.10 que trae Colab, se niega
+    a seguir; con None en su sitio, para Python no está instalado.
     """
     absent = object()
     torchao = sys.modules.get("torchao", absent)
@@ -278,6 +279,7 @@ def quiet_peft() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            warnings.filterwarnings("ignore", ".*save_embedding_layers.*", UserWarning)
             yield
     finally:
         if torchao is absent:

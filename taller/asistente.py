@@ -7,7 +7,6 @@ que se esperaba están en `data/experimentos/hipotesis.toml`, escritos antes.
 import itertools
 import random
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,9 +106,7 @@ def tune_for_chat(track: Track, model, tokenizer, folder: Path, seed: int = SEED
     from transformers import EarlyStoppingCallback
 
     train, held_out = tuning.chat_examples(track, tokenizer, seed=seed, **data)
-    with warnings.catch_warnings():
-        # En los puntos de control peft guarda además la tabla de *embeddings*, y lo avisa.
-        warnings.filterwarnings("ignore", ".*save_embedding_layers.*", UserWarning)
+    with tuning.quiet_peft():
         run = resumable_fine_tune(
             model,
             chat_arguments(track, folder, len(train), hasattr(model, "peft_config"), seed),

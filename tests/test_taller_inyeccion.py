@@ -13,6 +13,7 @@ from course_lib import evaluation, tables, world
 from course_lib.tuning import replay_texts
 from course_lib.world import Question
 from taller import inyeccion
+from taller.experiments import HYPOTHESES
 from taller.inyeccion import dummies, facts_to_inject, recall, texts_to_inject
 
 MATERIALS = ("documentos", "países inventados")
@@ -182,6 +183,8 @@ def test_a_tiny_run_measures_what_is_kept_and_what_is_recalled(small):
 
 
 def test_the_stored_table_is_whole_and_its_answers_can_be_graded_again():
+    if not (HYPOTHESES.parent / "inyeccion.json").exists():
+        pytest.skip("La inyección aún no se ha medido con este minimodelo.")
     found = stored_runs("inyeccion")
     names = [f"{m}, {how}" for m in MATERIALS for how in ("sin ajustar", "buscando (RAG)")]
     names += [
