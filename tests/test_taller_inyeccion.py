@@ -10,10 +10,10 @@ import pytest
 from checks import each, graded_again, stored_runs
 
 from course_lib import evaluation, tables, world
+from course_lib.retrieval import build_index
 from course_lib.tuning import replay_texts
 from course_lib.world import Question
 from taller import inyeccion
-from taller.experiments import HYPOTHESES
 from taller.inyeccion import dummies, facts_to_inject, recall, texts_to_inject
 
 MATERIALS = ("documentos", "países inventados")
@@ -183,8 +183,6 @@ def test_a_tiny_run_measures_what_is_kept_and_what_is_recalled(small):
 
 
 def test_the_stored_table_is_whole_and_its_answers_can_be_graded_again():
-    if not (HYPOTHESES.parent / "inyeccion.json").exists():
-        pytest.skip("La inyección aún no se ha medido con este minimodelo.")
     found = stored_runs("inyeccion")
     names = [f"{m}, {how}" for m in MATERIALS for how in ("sin ajustar", "buscando (RAG)")]
     names += [
@@ -201,3 +199,25 @@ def test_the_stored_table_is_whole_and_its_answers_can_be_graded_again():
             for i, document in enumerate(facts) for _, _, q in document
         ]  # fmt: skip
         assert run["medidas"]["contesta"] == graded_again(told["contesta"], asked)
+
+
+def test_what_the_lesson_counts_again_of_the_search_is_in_its_answers():
+    told = {(run["condicion"], run["semilla"]): t for run, t in stored_runs("inyeccion")}
+    right, asked = Counter(), Counter()
+    for material, seed in itertools.product(MATERIALS, range(inyeccion.SEEDS)):
+        facts = facts_to_inject(material, seed)
+        texts = {str(i): " ".join(said[0] for said, _, _ in doc) for i, doc in enumerate(facts)}
+        index = build_index(texts)
+        answers = iter(told[f"{material}, buscando (RAG)", seed]["contesta"])
+        for i, document in enumerate(facts):
+            for _, others, q in document:
+                kind = (material, q.kind if q.about else bool(others))
+                right[kind] += evaluation.is_right(next(answers), q)
+                asked[kind] += 1
+                if q.about:
+                    assert index.search(q.text)[0].text == texts[str(i)]
+    papers, lands = MATERIALS
+    # Con las dos semillas, los mismos documentos dos veces.
+    assert (right[papers, True], asked[papers, True]) == (2 * 79, 2 * 91)
+    assert (right[lands, "capital"], asked[lands, "capital"]) == (168, 170)
+    assert (right[lands, "continent"], asked[lands, "continent"]) == (1, 170)
