@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import math
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Sequence
@@ -29,7 +30,7 @@ ENDED = "terminado.json"
 INDIFFERENT = (
     "output_dir run_name project trackio disable_tqdm report_to resume_from_checkpoint "
     "restore_callback_states log save_ hub_ push_to_hub dataloader_num dataloader_p "
-    "per_device_ gradient_accumulation_steps auto_find_batch_size torch_empty_cache"
+    "per_device_ gradient_accumulation_steps auto_find_batch_size torch_empty_cache ddp_"
 ).split()
 # Cómo dicen que falta memoria CUDA y MPS, la CPU (dos versiones de torch) y cuBLAS.
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
@@ -83,6 +84,8 @@ def resumable_fine_tune(
 
     args = copy.copy(args)
     args.restore_callback_states_from_checkpoint = True  # también la paciencia de EarlyStopping
+    if args.process_index:  # con varios procesos, que lo cuente solo el primero
+        report = [].append
     train_rows = as_rows(train_dataset)
     eval_rows = as_rows(eval_dataset) if eval_dataset is not None else None
     folder, identity = Path(args.output_dir), identify(model, args, train_rows, eval_rows)
@@ -145,7 +148,7 @@ def identify(
     """De qué ajuste se trata: un resumen de sus argumentos, sus datos y sus pesos de partida."""
     named = args.to_dict().items()
     values = {name: value for name, value in named if not name.startswith(tuple(INDIFFERENT))}
-    values["lote"] = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    values["lote"] = rows_per_step(args)
     data = hashlib.sha256()
     for rows in (train_rows, eval_rows):
         data.update(b"-")  # para que no se confunda dónde acaba uno y empieza el otro
@@ -157,6 +160,12 @@ def identify(
         "los datos": data.hexdigest()[:16],
         "los pesos de partida": fingerprint(model),
     }
+
+
+def rows_per_step(args) -> int:
+    """El lote efectivo: cuántos ejemplos ve cada paso del optimizador, entre todos los procesos."""
+    each = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    return each * args.world_size
 
 
 def fingerprint(model) -> str:
@@ -229,7 +238,11 @@ def cut_piece(path: Path, scaled: bool = False) -> str | None:
 
     index = read_json(path / "model.safetensors.index.json") or {"weight_map": {}}
     weights = index["weight_map"].values() or (p.name for p in path.glob("*.safetensors"))
-    others = ["optimizer.pt", "scheduler.pt", "rng_state.pth", *(["scaler.pt"] if scaled else [])]
+    processes = int(os.environ.get("WORLD_SIZE", 1))  # como lo cuenta torchrun
+    chances = (
+        [f"rng_state_{i}.pth" for i in range(processes)] if processes > 1 else ["rng_state.pth"]
+    )
+    others = ["optimizer.pt", "scheduler.pt", *chances, *(["scaler.pt"] if scaled else [])]
     for name in [*(sorted(set(weights)) or ["model.safetensors"]), *others]:
         try:
             if name.endswith(".safetensors"):
@@ -297,14 +310,14 @@ def owner_callback(identity: dict[str, str], stale: list[Path]):
             # De la clase: al seguir desde un punto, Trainer cambia este objeto por otro.
             Owner.step = state.global_step
             self.epoch_is_over = state.epoch == int(state.epoch)
-            self.clear_before(control)
+            self.clear_before(state, control)
 
         def on_epoch_end(self, args, state, control, **kwargs):
-            self.clear_before(control)
+            self.clear_before(state, control)
 
-        def clear_before(self, control):
+        def clear_before(self, state, control):
             # Con save_strategy="best" se decide después de medir.
-            if control.should_save or control.should_evaluate:
+            if state.is_world_process_zero and (control.should_save or control.should_evaluate):
                 while stale:  # una sola vez: después, ese nombre puede ser el de un punto nuevo
                     shutil.rmtree(stale.pop(), ignore_errors=True)
 
@@ -353,8 +366,7 @@ def check_disk(model, args, examples: int, reusable: int = 0) -> None:
     """
     if args.save_strategy == "no":
         return
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    every = per_epoch = math.ceil(examples / batch)
+    every = per_epoch = math.ceil(examples / rows_per_step(args))
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
     if args.save_strategy == "steps":  # save_steps puede ser una fracción del total
         every = args.save_steps if args.save_steps >= 1 else args.save_steps * steps

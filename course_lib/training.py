@@ -129,19 +129,38 @@ def split_loss_trainer() -> type:
             losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
             losses = losses.view_as(targets)
             if model.training:
-                sums = torch.bincount(kinds.flatten(), losses.detach().flatten(), len(Kind))
-                counts = torch.bincount(kinds.flatten(), minlength=len(Kind))
+                each = kinds.flatten()
+                sums = torch.bincount(each, losses.detach().flatten(), len(Kind))[: len(Kind)]
+                counts = torch.bincount(each, minlength=len(Kind))[: len(Kind)]
                 # Antes a la CPU y después a float64, que en MPS no existe.
                 self.by_kind = self.by_kind + torch.stack([sums, counts]).cpu().double()
-            # Al acumular gradientes, `Trainer` cuenta los tokens de todos los trozos del paso.
-            known = model.training and num_items_in_batch is not None
-            loss = (losses * counted).sum() / (num_items_in_batch if known else counted.sum())
+            # Al acumular gradientes o repartir entre procesos, `Trainer` cuenta los tokens de todo
+            # el paso. Y como cada proceso pone su parte y luego se hace la media, no la suma, hay
+            # que multiplicar por cuántos son.
+            if model.training and num_items_in_batch is not None:
+                loss = (losses * counted).sum() * self.accelerator.num_processes
+                loss = loss / num_items_in_batch
+            else:
+                loss = (losses * counted).sum() / counted.sum()
             return (loss, outputs) if return_outputs else loss
+
+        def _get_num_items_in_batch(self, batch_samples, device):
+            # Si la última ronda no da para todos los procesos, `accelerate` la completa con filas
+            # del principio: repetidas, no cuentan.
+            over = self.accelerator.gradient_state.end_of_dataloader and self.model.training
+            if self.args.world_size > 1 and over:
+                each = self.args.train_batch_size
+                left = len(self.train_dataset) % (each * self.args.world_size)
+                mine = max(left - each * self.args.process_index, 0) if left else each
+                batch_samples[-1]["labels"][mine:] = IGNORED
+                batch_samples[-1]["kinds"][mine:] = len(Kind)  # de ninguna clase
+            return super()._get_num_items_in_batch(batch_samples, device)
 
         def log(self, logs, *args, **kwargs):
             if "loss" in logs:
+                by_kind = self.accelerator.reduce(self.by_kind.to(self.args.device))
                 for kind in Kind:
-                    total, count = self.by_kind[:, kind].tolist()
+                    total, count = by_kind[:, kind].tolist()
                     if count:
                         logs[f"loss_{kind.name.lower()}"] = total / count
                 self.by_kind = torch.zeros_like(self.by_kind)
@@ -157,7 +176,8 @@ def progress_bar():
 
     class Bar(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            quiet = bool(os.environ.get("TQDM_DISABLE"))  # la barra de cuaderno no la mira
+            # La barra de cuaderno no mira TQDM_DISABLE; y con varios procesos basta la del primero.
+            quiet = bool(os.environ.get("TQDM_DISABLE")) or not state.is_world_process_zero
             span = {"total": state.max_steps, "initial": state.global_step}
             self.bar = tqdm(**span, desc="Entrenando", unit="paso", disable=quiet)
 

@@ -1,0 +1,54 @@
+"""Dos procesos han de dar lo que da uno: las mismas pérdidas, paso a paso, y los mismos pesos."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_tuning
+from safetensors.torch import load_file
+
+SCRIPT = Path(small_tuning.__file__)
+
+
+def launch(folder: Path, jobs: dict, cut: bool = False) -> str:
+    """Hace los ajustes de juguete con `torchrun`, en dos procesos, y devuelve lo que dijeron."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(SCRIPT), str(folder), json.dumps(jobs)]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+    said = ended.stdout + ended.stderr
+    assert (ended.returncode != 0) == cut, said
+    return said
+
+
+def assert_equal(one: Path, two: Path) -> None:
+    losses, others = (json.loads((f / "perdidas.json").read_text("utf-8")) for f in (one, two))
+    assert len(losses) == len(others)
+    for mine, other in zip(losses, others, strict=True):
+        assert mine == pytest.approx(other, abs=1e-4)
+    weights, other_weights = (load_file(f / "pesos.safetensors") for f in (one, two))
+    for name in weights:
+        assert (weights[name] - other_weights[name]).abs().max() < 1e-5
+
+
+def test_two_processes_tune_as_one_and_go_on_after_a_cut(tmp_path):
+    # Con 24 filas y lotes de 8 no sobra ninguna; con 21 o 19, la última ronda de dos procesos se
+    # completa con filas repetidas; con 17, a uno de los dos no le queda ninguna suya.
+    jobs = {
+        "exacto": {"rows": 24},
+        "resto": {"rows": 21},
+        "acumulando": {"rows": 19, "pieces": 2},
+        "sin ninguna": {"rows": 17},
+    }
+    launch(tmp_path / "dos", jobs)
+    for name, options in jobs.items():
+        small_tuning.main(tmp_path / "uno" / name, **options)
+        assert_equal(tmp_path / "uno" / name, tmp_path / "dos" / name)
+
+    launch(tmp_path / "cortado", {"resto": {"rows": 21, "dies": 5}}, cut=True)
+    said = launch(tmp_path / "cortado", {"resto": {"rows": 21}})
+    assert said.count("Sigo desde el paso 4 de 6") == 1  # lo dice uno, no los dos
+    assert_equal(tmp_path / "dos" / "resto", tmp_path / "cortado" / "resto")
