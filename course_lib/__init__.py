@@ -4,15 +4,17 @@ Importar este paquete es instantáneo: torch y transformers se cargan solo dentr
 que los necesitan. Qué módulos usa cada lección, además de `tracks` (la ruta), `evaluation`, `plots`
 y `tables`, que salen en casi todas:
 
-- 01, decidir: `decision`, `costs`, `ladder`, `world`, `chat`, `encoding`, `original`, `training`.
+- 01, decidir: `decision`, `ladder`, `world`, `chat`, `encoding`, `training`.
 - 02, preguntar y buscar: `retrieval`, `reading`, `world`, `encoding`.
 - 03, el dataset: `dialogues`, `encoding`, `training`, `world`.
 - 04, entrenar: `training`, `resume`, `original`, `encoding`.
 - 05, la demo del fracaso: `chat`, `original`, `encoding`, `dialogues`, `world`.
 - 06, la autopsia: `autopsy`, `audit`, `original`, `encoding`, `dialogues`, `training`, `tuning`,
   `ladder`.
-- 07, hacerlo bien: `tuning`, `encoding`, `resume`, `training`, `audit`, `ladder`, `big_model`,
-  `costs`, `chat`, `dialogues`, `original`, `world`.
+- 07, hacerlo bien: `tuning`, `encoding`, `resume`, `training`, `audit`, `ladder`, `chat`,
+  `dialogues`, `original`, `world`.
+- 08, escalar: `costs`, `big_model`, `training`, `encoding`, `tuning`, `chat`, `dialogues`,
+  `original`.
 
 `exercises` son los ejercicios de todas; `hub` carga de Hugging Face; `lessons` y `cli` son la orden
 `curso`.

@@ -1,8 +1,8 @@
-"""Ejercicios de la lección 01: nombrar lo que falta, echar las cuentas y pedir consejo."""
+"""Ejercicios de la lección 01: nombrar lo que falta y pedir consejo."""
 
 from course_lib.decision import Lack, Needs, Rung, advise, obstacles, rung_name
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import number, shown
+from course_lib.exercises.review import shown
 
 SYMPTOMS = {
     "a": (Lack.CHANGING_KNOWLEDGE, "lo aprendido hoy del menú estaría caducado mañana"),
@@ -24,7 +24,6 @@ CASE = {
     "has_evaluation": (False, "«nos parece que va algo mejor» no es un conjunto de evaluación"),
     "cost_critical": (False, "veinte consultas al día no hacen del coste un problema"),
 }
-INPUT, OUTPUT = 16 * (1_024 + 3_072), 16 * (1_024 + 1_024)  # por bloque, los de cada matriz
 
 
 def _review_symptoms(answer) -> str | None:
@@ -77,28 +76,6 @@ respuesta = {"a": Lack.CHANGING_KNOWLEDGE, "b": Lack.STYLE_OR_FORMAT, "c": Lack.
 respuesta |= {"d": Lack.NEW_KNOWLEDGE, "e": Lack.UNKNOWN}""",
     ),
     "1.2": Exercise(
-        number(
-            24 * (INPUT + OUTPUT),
-            {
-                INPUT + OUTPUT: "Esos son los pesos de un solo bloque: el modelo tiene 24.",
-                24 * INPUT: "Falta la otra matriz, la de la salida de la atención.",
-                24 * OUTPUT: "Falta la otra matriz, la de entrada de la atención.",
-                12 * (INPUT + OUTPUT): "Con ese número r sería 8, y aquí vale 16.",
-                24 * 4 * 1_024**2: "Esos son los pesos congelados: LoRA añade a cada matriz "
-                "r × (entrada + salida), no entrada × salida.",
-                16 * 24 * 4 * 1_024**2: "La entrada y la salida se suman, no se multiplican: LoRA "
-                "pone dos matrices finas, de entrada × r y de r × salida.",
-            },
-            "Cuenta, por matriz y bloque, r × (entrada + salida).",
-            expects="un número de pesos",
-        ),
-        "Es la cuenta de la lección con otra forma y dos matrices por bloque en vez de una.",
-        "Cada matriz añade r × (entrada + salida): súmalas y multiplica por los bloques.",
-        "La primera aporta 16 × (1.024 + 3.072) en cada bloque; la segunda, 16 × (1.024 + 1.024).",
-        praise="Son unos pocos millones: menos del 1% de los pesos del modelo.",
-        solution="respuesta = 24 * (16 * (1_024 + 3 * 1_024) + 16 * (1_024 + 1_024))",
-    ),
-    "1.3": Exercise(
         _review_case,
         "Ve frase por frase: cada una rellena un campo de Needs.",
         "Lo que falta lo dice la causa del fallo, no la cantidad de datos que haya a mano.",
@@ -109,7 +86,7 @@ respuesta |= {"d": Lack.NEW_KNOWLEDGE, "e": Lack.UNKNOWN}""",
 facts = {"examples": 2_000, "gpu_hours": 50, "private": True, "maintained": True}
 respuesta = Needs(Lack.CHANGING_KNOWLEDGE, tried=(Rung.PROMPT,), **facts)""",
     ),
-    "1.4": Exercise(
+    "1.3": Exercise(
         _review_change,
         "Lee en el consejo de la marca el apartado «Qué cambiaría el consejo».",
         "obstacles(needs, Rung.LORA) dice qué falta todavía para que LoRA sea posible.",

@@ -1,4 +1,4 @@
-"""Lecciones 04 a 07: lo verosímil pero malo se rechaza, y se dice por qué."""
+"""Lecciones 04 a 08: lo verosímil pero malo se rechaza, y se dice por qué."""
 
 from course_lib import world
 from course_lib.exercises import get
@@ -107,6 +107,8 @@ WRONG = [
         )["nombre"],
         "llegar justo a la meta",
     ),
+    ("8.2", lambda mine, tokens, processes: mine / tokens, "quedaría en la mitad"),
+    ("8.2", lambda mine, tokens, processes: mine / tokens / processes, "quedaría en la mitad"),
 ]
 
 
@@ -130,3 +132,21 @@ def test_every_capital_can_be_used_in_the_control_exercise():
                 for x in pair
             ]
             assert review(questions) is None, questions
+
+
+def test_the_lora_count_is_the_one_made_by_hand(solved):
+    # Por bloque: 1.024 × 16 + 16 × 3.072 = 65.536 y 1.024 × 16 + 16 × 1.024 = 32.768.
+    assert solved("8.1") == 24 * (65_536 + 32_768) == 2_359_296
+
+
+def test_a_wrong_count_is_told_which_slip_it_is(refusal):
+    for wrong, words in [
+        (98_304, "un solo bloque"),
+        (1_572_864, "la salida"),
+        (786_432, "la de entrada"),
+        (1_179_648, "r sería 8"),
+        (100_663_296, "congelados"),
+        (1_610_612_736, "se suman"),
+        (294_912, "r × (entrada + salida)"),
+    ]:
+        assert words in refusal("8.1", wrong)
