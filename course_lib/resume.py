@@ -20,12 +20,14 @@ import zipfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from course_lib.tables import number
-from course_lib.training import COLUMNS, Run, as_rows, fine_tune
+from course_lib.training import COLUMNS, Run, as_rows, fine_tune, is_stream
 
 ENDED = "terminado.json"
+STREAM_START = 100  # filas por las que se reconoce un flujo, que no se lee entero para eso
 # Dónde y cada cuánto se anota, en cuántos trozos cabe el lote: nada de eso cambia los pesos.
 INDIFFERENT = (
     "output_dir run_name project trackio disable_tqdm report_to resume_from_checkpoint "
@@ -94,7 +96,8 @@ def resumable_fine_tune(
     point = find(report)
     stale = stale_points(folder, identity, point)
     old = [file for path in points(folder) for file in path.rglob("*") if file.is_file()]
-    check_disk(model, args, len(train_rows), sum(file.stat().st_size for file in old))
+    examples = 0 if is_stream(train_rows) else len(train_rows)
+    check_disk(model, args, examples, sum(file.stat().st_size for file in old))
     (folder / ENDED).unlink(missing_ok=True)
     named = model.named_parameters()
     start = {name: p.detach().to("cpu", copy=True) for name, p in named if p.requires_grad}
@@ -152,7 +155,8 @@ def identify(
     data = hashlib.sha256()
     for rows in (train_rows, eval_rows):
         data.update(b"-")  # para que no se confunda dónde acaba uno y empieza el otro
-        for row in rows or ():
+        few = STREAM_START if rows is not None and is_stream(rows) else None
+        for row in islice(rows or (), few):  # de un flujo, solo el comienzo
             data.update(repr([list(row[name]) for name in COLUMNS]).encode())
     written = json.dumps(values, sort_keys=True, default=str).encode()
     return {

@@ -48,7 +48,9 @@ def fine_tune(
 
     Args:
         args: los `TrainingArguments`.
-        train_dataset: los ejemplos codificados: `Encoded`, o filas con sus cuatro listas.
+        train_dataset: los ejemplos codificados: `Encoded`, o filas con sus cuatro listas. Si no se
+            sabe cuántos hay (un `IterableDataset` de datasets, que se lee sobre la marcha), `args`
+            ha de decir cuántos pasos dar, en `max_steps`.
         data_collator: lista de filas → lote de tensores (filas, tokens), como `encoding.collate`.
         eval_dataset: lo mismo, apartado para medir.
         processing_class: el tokenizador, para que se guarde junto al modelo.
@@ -56,19 +58,30 @@ def fine_tune(
         resume_from_checkpoint: la carpeta de un punto guardado por `Trainer`, para seguir desde él.
 
     Raises:
-        ValueError: si no hay ejemplos o a sus filas les falta alguna de las cuatro listas.
+        ValueError: si no hay ejemplos, a sus filas les falta alguna de las cuatro listas o, con un
+            flujo, no se dice cuántos pasos.
     """
     import torch
     from transformers import PrinterCallback, ProgressCallback
+
+    train_rows = as_rows(train_dataset)
+    if is_stream(train_rows) and args.max_steps < 1:
+        raise ValueError(
+            "De un flujo no se sabe cuántos ejemplos hay: di cuántos pasos dar, con max_steps en "
+            "TrainingArguments."
+        )
 
     args = copy.copy(args)  # lo que cambia aquí no es cosa de quien llama
     args.remove_unused_columns = False  # si no, Trainer tiraría la columna «kinds»
     args.disable_tqdm = True  # la barra es la nuestra
     args.dataloader_pin_memory = torch.cuda.is_available()  # sin GPU solo daría un aviso
+    if is_stream(train_rows):  # que cada proceso lea sus archivos, y no uno por todos
+        args.accelerator_config = copy.copy(args.accelerator_config)
+        args.accelerator_config.dispatch_batches = False
     trainer = split_loss_trainer()(
         model=model,
         args=args,
-        train_dataset=as_rows(train_dataset),
+        train_dataset=train_rows,
         eval_dataset=as_rows(eval_dataset) if eval_dataset is not None else None,
         data_collator=lambda rows: without_first_label(data_collator(rows)),
         processing_class=processing_class,
@@ -84,17 +97,25 @@ def fine_tune(
     return Run(model, trainer, trainer.state.log_history, result.metrics["train_runtime"])
 
 
-def as_rows(examples) -> list[dict]:
+def is_stream(rows) -> bool:
+    """Si son datos que se leen sobre la marcha, de los que no se sabe cuántos hay."""
+    return not hasattr(rows, "__len__")
+
+
+def as_rows(examples):
     """Los ejemplos como filas para `Trainer`: cada `Encoded`, tal cual, sin copiar sus listas.
 
     Un `Dataset` de datasets se pasa a memoria: leer cada fila de Arrow en cada paso y volver a
-    convertirla costaría más que usarla.
+    convertirla costaría más que usarla. Un `IterableDataset` se queda como está.
     """
-    rows = examples.to_list() if hasattr(examples, "to_list") else list(examples)
-    rows = [row if isinstance(row, dict) else vars(row) for row in rows]
-    if not rows:
+    rows = examples
+    if not (is_stream(examples) and hasattr(examples, "state_dict")):
+        rows = examples.to_list() if hasattr(examples, "to_list") else list(examples)
+        rows = [row if isinstance(row, dict) else vars(row) for row in rows]
+    first = next(iter(rows), None)
+    if first is None:
         raise ValueError("No hay ejemplos con los que entrenar: codifica al menos uno.")
-    if missing := [name for name in COLUMNS if name not in rows[0]]:
+    if missing := [name for name in COLUMNS if name not in first]:
         raise ValueError(
             f"A los datos de entrenamiento les faltan las columnas {missing}: "
             "codifícalos con course_lib.encoding antes de entrenar."
@@ -148,7 +169,7 @@ def split_loss_trainer() -> type:
             # Si la última ronda no da para todos los procesos, `accelerate` la completa con filas
             # del principio: repetidas, no cuentan.
             over = self.accelerator.gradient_state.end_of_dataloader and self.model.training
-            if self.args.world_size > 1 and over:
+            if self.args.world_size > 1 and over and not is_stream(self.train_dataset):
                 each = self.args.train_batch_size
                 left = len(self.train_dataset) % (each * self.args.world_size)
                 mine = max(left - each * self.args.process_index, 0) if left else each

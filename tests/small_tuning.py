@@ -8,10 +8,10 @@ import json
 import os
 import random
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
+from datasets import load_dataset
 from safetensors.torch import save_model
 from transformers import GPT2Config, GPT2LMHeadModel, TrainerCallback, TrainingArguments
 
@@ -46,9 +46,24 @@ def invented_rows(n: int) -> list[Encoded]:
     return rows
 
 
-def main(folder: Path, rows: int, pieces: int = 1, dies: int = 0, epochs: int = 2) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    processes = int(os.environ.get("WORLD_SIZE", 1))
+def as_stream(rows: list[Encoded], folder: Path, shards: int):
+    """Las mismas filas, en archivos, que se leen sobre la marcha."""
+    files = [folder / f"{shard}.jsonl" for shard in range(shards)]
+    for shard, file in enumerate(files):
+        lines = [json.dumps(vars(row)) for row in rows[shard::shards]]
+        file.write_text("\n".join(lines), encoding="utf-8")
+    return load_dataset(
+        "json", data_files=[*map(str, files)], split="train", streaming=True,
+        cache_dir=str(folder),
+    )  # fmt: skip
+
+
+def main(
+    folder: Path, rows: int, pieces: int = 1, dies: int = 0, epochs: int = 2, shards: int = 0
+) -> None:
+    rank, processes = (int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1)))
+    own = folder / f"proceso{rank}"
+    own.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     set_seed(0)
     config = GPT2Config(
@@ -60,6 +75,7 @@ def main(folder: Path, rows: int, pieces: int = 1, dies: int = 0, epochs: int = 
         per_device_train_batch_size=GLOBAL_BATCH // processes // pieces,
         gradient_accumulation_steps=pieces,
         num_train_epochs=epochs,
+        max_steps=rows // GLOBAL_BATCH if shards else -1,
         learning_rate=0.1,
         optim="sgd",
         logging_steps=1,
@@ -68,13 +84,18 @@ def main(folder: Path, rows: int, pieces: int = 1, dies: int = 0, epochs: int = 
         use_cpu=True,
         ddp_backend="gloo" if processes > 1 else None,
     )
+    made, seen = invented_rows(rows), []
+    data = as_stream(made, own, shards) if shards else made
+
+    def collate_and_note(batch: list[dict]) -> dict:
+        seen.extend(row["input_ids"] for row in batch)
+        return collate(batch, pad_token_id=0)
+
+    stopper = [Dies(dies)] if dies else []
     run = resumable_fine_tune(
-        GPT2LMHeadModel(config),
-        args,
-        invented_rows(rows),
-        partial(collate, pad_token_id=0),
-        callbacks=[Dies(dies)] if dies else [],
+        GPT2LMHeadModel(config), args, data, collate_and_note, callbacks=stopper
     )
+    (own / "vistas.json").write_text(json.dumps(seen), encoding="utf-8")
     if run.trainer.is_world_process_zero():
         losses = [
             {name: entry[name] for name in ("loss", "loss_user", "loss_reply")}

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import small_tuning
 from safetensors.torch import load_file
+from transformers import TrainingArguments
+
+from course_lib.training import fine_tune
 
 SCRIPT = Path(small_tuning.__file__)
 
@@ -52,3 +55,27 @@ def test_two_processes_tune_as_one_and_go_on_after_a_cut(tmp_path):
     said = launch(tmp_path / "cortado", {"resto": {"rows": 21}})
     assert said.count("Sigo desde el paso 4 de 6") == 1  # lo dice uno, no los dos
     assert_equal(tmp_path / "dos" / "resto", tmp_path / "cortado" / "resto")
+
+
+def test_each_process_reads_its_files_of_a_stream_and_a_cut_one_goes_on(tmp_path):
+    rows = {tuple(row.input_ids) for row in small_tuning.invented_rows(64)}
+    # Con menos archivos que procesos, los dos leen el mismo, y cada uno se queda con sus filas.
+    launch(tmp_path, {f"{n} archivos": {"rows": 64, "shards": n} for n in (1, 2)})
+    for name in ("1 archivos", "2 archivos"):
+        seen = [json.loads(p.read_text("utf-8")) for p in (tmp_path / name).glob("*/vistas.json")]
+        read = [tuple(row) for part in seen for row in part]
+        assert len(seen) == 2 and len(read) == len(rows) and {*read} == rows
+
+    options = {"rows": 64, "shards": 2}
+    small_tuning.main(tmp_path / "seguido", **options)
+    command = [sys.executable, SCRIPT, tmp_path, json.dumps({"cortado": options | {"dies": 5}})]
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 9
+    small_tuning.main(tmp_path / "cortado", **options)
+    assert_equal(tmp_path / "seguido", tmp_path / "cortado")
+
+
+def test_a_stream_needs_to_be_told_how_many_steps(tmp_path, make_model):
+    stream = small_tuning.as_stream(small_tuning.invented_rows(8), tmp_path, 1)
+    args = TrainingArguments(output_dir=tmp_path, use_cpu=True)
+    with pytest.raises(ValueError, match="di cuántos pasos dar, con max_steps"):
+        fine_tune(make_model(), args, stream, small_tuning.collate)
