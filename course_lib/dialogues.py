@@ -4,11 +4,12 @@ Acepta el esquema de DailyDialog (`dialog`, `act`, `emotion`) y listas de mensaj
 (`messages`, con `role` y `content`), en `.jsonl` (un diálogo por línea) o en `.json` (una lista).
 """
 
+import hashlib
 import json
 import random
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from course_lib import data_path, read_toml
 
 MAX_LINE_BYTES = 10_000_000
+DISTINCT = 100_000  # respuestas distintas que se cuentan una a una
 ROLES = ("system", "user", "assistant")
 _MARKER = re.compile(r"<\|\w+\|>")  # <|user|>, <|bot|>, <|endoftext|>…
 
@@ -58,6 +60,11 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
         ValueError: si no es UTF-8 o JSON, le falta un campo, un tipo no es el debido, una línea es
             gigantesca o no queda ningún diálogo; el mensaje dice la línea y cómo arreglarla.
     """
+    return list(iter_dialogues(path, report))
+
+
+def iter_dialogues(path: str | Path, report: Callable[[str], None] = print) -> Iterator[Dialogue]:
+    """Lo mismo que `read_dialogues`, de uno en uno: de un `.jsonl` no guarda más que el que da."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"«{path}» es una carpeta: da el archivo .jsonl o .json que haya dentro.")
@@ -66,7 +73,7 @@ def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> l
     if path.suffix.lower() not in (".jsonl", ".json"):
         raise ValueError(f"«{path}» no acaba en .jsonl ni en .json: cambia el formato o el nombre.")
     unit = "línea" if path.suffix.lower() == ".jsonl" else "diálogo"
-    return collect_dialogues(_records(path), str(path), unit, report)
+    yield from _dialogues(_records(path), str(path), unit, report)
 
 
 def collect_dialogues(
@@ -81,26 +88,64 @@ def collect_dialogues(
         records: parejas de número y registro, con cualquiera de los dos esquemas.
         name, unit: de dónde vienen y qué cuenta el número («línea» o «diálogo»), para señalarlo.
     """
-    dialogues, noticed = [], defaultdict(list)
+    return list(_dialogues(records, name, unit, report))
+
+
+def _dialogues(
+    records: Iterable[tuple[int, object]], name: str, unit: str, report: Callable[[str], None]
+) -> Iterator[Dialogue]:
+    """Los diálogos que valen, de uno en uno; al acabar, las frases sobre los que se saltan."""
+    good, times, first = 0, Counter(), defaultdict(list)
+
+    def notice(problem: str, number: int) -> None:
+        times[problem] += 1
+        if times[problem] <= 8:
+            first[problem].append(str(number))
+
     for number, record in records:
         dialogue, annotated = _parse(record, f"{name}, {unit} {number}")
         if problem := _problem(dialogue):
-            noticed[problem].append(number)
+            notice(problem, number)
             continue
-        dialogues.append(dialogue)
         if not annotated:
-            noticed[_UNEVEN].append(number)
+            notice(_UNEVEN, number)
         if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
-            noticed[_UNPAIRED].append(number)
-    for problem, numbers in noticed.items():
-        shown = ", ".join(map(str, numbers[:8])) + " y más" * (len(numbers) > 8)
-        units = unit + "s" * (len(numbers) > 1)
-        report(f"{Path(name).name}: {problem}: {len(numbers)} ({units} {shown}).")
-    if not dialogues:
+            notice(_UNPAIRED, number)
+        good += 1
+        yield dialogue
+    for problem, count in times.items():
+        shown = ", ".join(first[problem]) + " y más" * (count > 8)
+        report(f"{Path(name).name}: {problem}: {count} ({unit}{'s' * (count > 1)} {shown}).")
+    if not good:
         raise ValueError(
             f"«{name}» no deja ningún diálogo que usar: hacen falta diálogos de dos turnos o más."
         )
-    return dialogues
+
+
+def sample_dialogues(dialogues: Iterable[Dialogue], limit: int) -> tuple[list[Dialogue], int]:
+    """Hasta `limit` diálogos de los que sean, y cuántos eran; en memoria, solo la muestra.
+
+    Se elige por la huella del texto, sin mayúsculas ni signos: los que se repiten van todos o
+    ninguno, y así las repeticiones se cuentan bien también en la muestra.
+    """
+    kept, top, total = [], _MARKS, 0
+    for dialogue in dialogues:
+        total += 1
+        mark = _mark("\n".join(map(normalize, dialogue.turns)))
+        if mark < top:
+            kept.append((mark, dialogue))
+        while len(kept) > limit and len({mark for mark, _ in kept}) > 1:
+            top //= 2
+            kept = [pair for pair in kept if pair[0] < top] or kept[:limit]  # o no quedaría nada
+    return [dialogue for _, dialogue in kept], total
+
+
+_MARKS = 2**64  # huellas distintas
+
+
+def _mark(text: str) -> int:
+    """La huella de un texto, que reparte los textos por igual entre 0 y `_MARKS`."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def shipped_dialogues(part: str = "train") -> list[Dialogue]:
@@ -224,30 +269,43 @@ def describe_dialogues(dialogues: Iterable[Sequence[str]], language: str = "es")
 
     Un par es una intervención con la que la contesta; las cuotas de sí y de no se toman entre las
     respuestas a preguntas de sí o no; la de respuestas únicas es respuestas distintas entre
-    respuestas. Una cuota sin casos vale 0.
+    respuestas (con más de cien mil distintas, estimadas por sus huellas). Una cuota sin casos vale
+    0. Los diálogos se recorren una vez y no se guardan.
 
     Args:
         dialogues: cada diálogo, la sucesión de sus intervenciones.
         language: «es» o «en»; decide qué es un sí, un no y una pregunta de sí o no.
     """
     _words(language)
-    dialogues = list(dialogues)
-    lengths = [len(turns) for turns in dialogues]
-    pairs = [pair for turns in dialogues for pair in pairwise(turns)]
-    to_yes_no = [reply for user, reply in pairs if is_yes_no_question(user, language)]
+    n, marks, top = Counter(), set(), _MARKS
+    for turns in dialogues:
+        n["dialogues"] += 1
+        n["utterances"] += len(turns)
+        for user, reply in pairwise(turns):
+            n["pairs"] += 1
+            n["questions"] += is_question(user)
+            if is_yes_no_question(user, language):
+                n["yes_no"] += 1
+                n["yes"] += begins_with_yes(reply, language)
+                n["no"] += begins_with_no(reply, language)
+            if (mark := _mark(reply)) < top:
+                marks.add(mark)
+            while len(marks) > DISTINCT:
+                top //= 2
+                marks = {mark for mark in marks if mark < top}
 
-    def share(outcomes: Sequence[float]) -> float:
-        return sum(outcomes) / len(outcomes) if outcomes else 0.0
+    def share(part: float, whole: str) -> float:
+        return part / n[whole] if n[whole] else 0.0
 
     return DialogueStats(
-        dialogues=len(dialogues),
-        utterances=sum(lengths),
-        pairs=len(pairs),
-        mean_turns=share(lengths),
-        question_share=share([is_question(user) for user, _ in pairs]),
-        yes_share=share([begins_with_yes(reply, language) for reply in to_yes_no]),
-        no_share=share([begins_with_no(reply, language) for reply in to_yes_no]),
-        unique_reply_share=len({reply for _, reply in pairs}) / max(1, len(pairs)),
+        dialogues=n["dialogues"],
+        utterances=n["utterances"],
+        pairs=n["pairs"],
+        mean_turns=share(n["utterances"], "dialogues"),
+        question_share=share(n["questions"], "pairs"),
+        yes_share=share(n["yes"], "yes_no"),
+        no_share=share(n["no"], "yes_no"),
+        unique_reply_share=share(len(marks) * (_MARKS / top), "pairs"),
     )
 
 

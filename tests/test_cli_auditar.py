@@ -1,6 +1,7 @@
 """La orden `curso auditar`: lo que imprime y cómo acaba."""
 
 import json
+import re
 
 import pytest
 
@@ -44,6 +45,13 @@ def test_something_grave_gives_one(talks, folder, capsys):
     assert "Leídos 20 diálogos, que dan 40 parejas" in out
     assert "[GRAVE] relleno-contado" in out
     assert "<|user|> en " in out
+
+
+def test_of_too_many_dialogues_a_sample_is_seen_and_said(talks, folder, capsys, monkeypatch):
+    monkeypatch.setattr("course_lib.audit.naive.DIALOGUES", 12)
+    main(["auditar", str(talks), "--modelo", str(folder), "--longitud", "64"])
+    said = capsys.readouterr().out
+    assert re.match(r"Leídos 20 diálogos \(se miran \d+, elegidos por su huella", said)
 
 
 def test_a_prepared_tokenizer_and_a_split_by_dialogue_give_zero(talks, chat_folder, capsys):

@@ -3,11 +3,20 @@
 import json
 import os
 import tracemalloc
+from collections import Counter
 
 import pytest
 from checks import each
 
-from course_lib.dialogues import Dialogue, read_dialogues, split_dialogues, to_pairs
+from course_lib.dialogues import (
+    Dialogue,
+    describe_dialogues,
+    normalize,
+    read_dialogues,
+    sample_dialogues,
+    split_dialogues,
+    to_pairs,
+)
 
 GOOD = {"dialog": ["Hola.", "¿Qué tal?"]}
 BOMB = "[" * 200_000
@@ -243,3 +252,37 @@ def test_the_split_keeps_every_dialogue_once_and_twins_on_one_side():
 def test_a_split_that_leaves_a_side_empty_is_refused(fraction):
     with pytest.raises(ValueError, match="una de las partes queda vacía"):
         split_dialogues([Dialogue(("a", str(i))) for i in range(9)], fraction)
+
+
+# --- Muchos ---------------------------------------------------------------------------------------
+
+
+def many(n: int):
+    """Diálogos en que de cada diez uno repite el anterior, con otra puntuación."""
+    for i in range(n):
+        said = f"¿Qué hay, {i}?" if i % 10 else f"qué hay {i + 1}"
+        yield Dialogue((said, "Nada nuevo."), source=f"línea {i + 1}")
+
+
+def test_a_sample_keeps_copies_together_and_as_many_as_there_are():
+    sample, total = sample_dialogues(many(20_000), 4_000)
+    assert total == 20_000 and 2_000 < len(sample) <= 4_000
+    texts = Counter(normalize(d.turns[0]) for d in sample)
+    assert {*texts.values()} == {1, 2}
+    # Repite uno de cada diez, y la muestra lo dice con su margen (tres errores típicos).
+    repeated = sum(n - 1 for n in texts.values()) / len(sample)
+    assert repeated == pytest.approx(0.1, abs=3 * (0.1 * 0.9 / len(sample)) ** 0.5)
+
+
+def test_few_are_kept_whole_in_their_order_and_one_text_alone_does_not_empty_the_sample():
+    few = [*many(50)]
+    assert sample_dialogues(few, 50) == (few, 50)
+    same = [Dialogue(("Hola.", "Hola."))] * 30
+    assert sample_dialogues(same, 10) == (same, 30)
+
+
+def test_the_share_of_distinct_replies_is_exact_with_few_and_close_with_many(monkeypatch):
+    talks = [("Di algo.", f"Digo {i % 3_000}.") for i in range(6_000)]
+    assert describe_dialogues(talks).unique_reply_share == 0.5
+    monkeypatch.setattr("course_lib.dialogues.DISTINCT", 1_000)
+    assert describe_dialogues(talks).unique_reply_share == pytest.approx(0.5, rel=0.15)

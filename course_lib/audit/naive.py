@@ -16,7 +16,7 @@ from course_lib.audit.engine import Seen, grade
 from course_lib.audit.leakage import pair_leak, split_for_audit
 from course_lib.audit.report import Report, worst_first
 from course_lib.audit.supervision import PADDING_LEVELS
-from course_lib.dialogues import Pair, read_dialogues, to_pairs
+from course_lib.dialogues import Pair, iter_dialogues, sample_dialogues, to_pairs
 from course_lib.encoding import (
     Encoded,
     collate,
@@ -26,8 +26,9 @@ from course_lib.encoding import (
     original_text,
     pair_messages,
 )
-from course_lib.tables import mean
+from course_lib.tables import mean, number
 
+DIALOGUES = 50_000  # los que se guardan en memoria, como mucho
 ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
 
@@ -62,12 +63,11 @@ def audit_file(
     """
     if max_length < 8:
         raise ValueError(f"Una longitud de {max_length} tokens no da para una pareja: usa 8 o más.")
-    dialogues = read_dialogues(path, report)
+    dialogues, total = sample_dialogues(iter_dialogues(path, report), DIALOGUES)
     train, test = split_for_audit(dialogues, by_pairs)
     own_padding = tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
     prepared = tokenizer.chat_template and own_padding
-    pairs = to_pairs(dialogues)
-    sample = _some(pairs, ROWS)
+    sample = _some(pairs := to_pairs(dialogues), ROWS)
     if prepared:
         rows = [_with_template(tokenizer, pair, max_length) for pair in sample]
         how = "la plantilla de chat del tokenizador y relleno hasta el más largo de cada lote"
@@ -80,9 +80,9 @@ def audit_file(
             "de un tokenizador preparado con prepare_for_chat)"
         )
     result = audit(
-        dialogues=dialogues,
-        tokenizer=tokenizer,
-        train_dataset=rows,
+        dialogues,
+        tokenizer,
+        rows,
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
         train_dialogues=train,
         test_dialogues=test,
@@ -92,9 +92,11 @@ def audit_file(
     split, other = ("parejas", "diálogos enteros")[:: 1 if by_pairs else -1]
     with suppress(ValueError):  # demasiado pocos diálogos distintos
         result = _with_other_split(result, split_for_audit(dialogues, not by_pairs), other)
+    few = f" (se miran {number(len(dialogues))}, elegidos por su huella; de ellos se habla abajo)"
+    read = f"{number(total)} diálogos{few * (total > len(dialogues))}"
     assumed = (
-        f"Leídos {len(dialogues)} diálogos, que dan {len(pairs)} parejas. Como del ajuste no hay "
-        f"nada más, se supone {how}; y un reparto al azar de {split}, un 10% para la prueba."
+        f"Leídos {read}, que dan {number(len(pairs))} parejas. Como del ajuste no hay nada más, se "
+        f"supone {how}; y un reparto al azar de {split}, un 10% para la prueba."
     )
     return FileAudit(result, assumed)
 
