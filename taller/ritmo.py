@@ -2,17 +2,21 @@
 
     python -m taller.ritmo [--parejas 400] [--rondas 3]
     python -m taller.ritmo --gpt2 charlas.jsonl carpeta_del_tokenizador_de_gpt2
+    python -m taller.ritmo --carga
 
 Las mismas parejas y el mismo modelo, en lotes de 8 y una época entera con cada manera; van
 intercaladas en rondas y se enseña la mediana y cuántas veces la original es. También, lo que cuesta
 el armazón: la codificación original con `Trainer` a secas y con un bucle desnudo de torch. Con
-`--gpt2`, el modelo es un GPT-2 (124M) de pesos al azar, que para el tiempo da igual.
+`--gpt2`, el modelo es un GPT-2 (124M) de pesos al azar, que para el tiempo da igual. Con `--carga`,
+la del curso, sola y con otros programas ocupando todos los núcleos, según cómo esperen los hilos.
 """
 
 import argparse
 import logging
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -193,17 +197,61 @@ def gpt2_bench(pairs: int, talks: str, folder: str) -> Bench:
     return Bench(chosen, load_model, lambda: GPT2Tokenizer.from_pretrained(folder))
 
 
+# Lo que se pone en el entorno antes de cargar torch, que es cuando lo lee OpenMP.
+WAITS = {
+    "hilos que esperan girando": {"OMP_WAIT_POLICY": "ACTIVE"},
+    "hilos que esperan dormidos": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "un hilo": {"OMP_NUM_THREADS": "1"},
+}
+
+
+def under_load(pairs: int, rounds: int) -> dict[str, list[float]]:
+    """Los segundos de ajustar a la manera del curso, en procesos nuevos, de cada forma de esperar:
+    la mediana con la máquina libre y con un programa que no para en cada núcleo."""
+    once = "import sys; from taller.ritmo import once; once(int(sys.argv[1]))"
+    times: dict[str, list[list[float]]] = {name: [[], []] for name in WAITS}
+    for _ in range(rounds):
+        for name, wait in WAITS.items():
+            for loaded in (False, True):
+                busy = [sys.executable, "-c", "while True: pass"]
+                others = [subprocess.Popen(busy) for _ in range(loaded * (os.cpu_count() or 1))]
+                try:
+                    done = subprocess.run(
+                        [sys.executable, "-c", once, str(pairs)],
+                        env=os.environ | wait, check=True, capture_output=True, text=True,
+                    )  # fmt: skip
+                finally:
+                    for other in others:
+                        other.kill()
+                times[name][loaded].append(float(done.stdout.split()[-1]))
+    return {name: [statistics.median(part) for part in both] for name, both in times.items()}
+
+
+def once(pairs: int) -> None:
+    """Escribe los segundos de una época a la manera del curso."""
+    with tempfile.TemporaryDirectory() as folder:
+        train = course(course_bench(pairs), folder)
+        start = time.perf_counter()
+        train()
+        print(time.perf_counter() - start)
+
+
 def main() -> None:
     """Mide y escribe una línea por manera."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parejas", type=int, default=400)
     parser.add_argument("--rondas", type=int, default=3)
     parser.add_argument("--gpt2", nargs=2, metavar=("CHARLAS", "TOKENIZADOR"))
+    parser.add_argument("--carga", action="store_true")
     options = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     pairs = options.parejas
+    if options.carga:
+        for name, (alone, loaded) in under_load(pairs, options.rondas).items():
+            print(f"{name:28}sola {number(alone, 1):>6} s   con carga {number(loaded, 1):>6} s")
+        return
     bench = gpt2_bench(pairs, *options.gpt2) if options.gpt2 else course_bench(pairs)
     seconds = measure(bench, options.rondas)
     total = len(bench.pairs)
