@@ -325,9 +325,9 @@ def test_the_whole_path_in_miniature(setup, miniature, openchat_tokenizer, tmp_p
 # --- La sección de la lección --------------------------------------------------------------------
 
 
-def optional_cells() -> tuple[list[str], list[str]]:
-    """Lo que importa la lección 07 antes de su sección optativa, y el código de esta."""
-    notebook = Path(__file__).parents[1] / "notebooks" / "07_hacerlo_bien.ipynb"
+def openchat_cells() -> tuple[list[str], list[str]]:
+    """Lo que importa la lección 08 antes de la sección de OpenChat, y el código de esta."""
+    notebook = Path(__file__).parents[1] / "notebooks" / "08_escalar.ipynb"
     inside, imports, found = False, [], []
     for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
         source = "".join(cell["source"])
@@ -341,8 +341,8 @@ def optional_cells() -> tuple[list[str], list[str]]:
 
 
 def test_the_cells_of_the_lesson_run_with_any_tokenizer(openchat_tokenizer, tmp_path, capsys):
-    imports, cells = optional_cells()
-    assert len(cells) > 5, "la lección 07 ha perdido la sección de OpenChat"
+    imports, cells = openchat_cells()
+    assert len(cells) > 5, "la lección 08 ha perdido la sección de OpenChat"
     openchat_tokenizer.chat_template = None
     names = {}
     exec("\n".join(imports), names)
