@@ -23,7 +23,7 @@ ARCHIVE = "https://github.com/{repository}/archive/refs/heads/main.zip"
 # Lo que dice un archivo antes de publicar y después; `{link}` es el distintivo con su enlace.
 _NOTEBOOK_SENTENCES = (
     "En Colab, la celda siguiente instala el curso desde su paquete (`.whl`): arrastra antes "
-    "`curso_ajuste_fino-….whl` al panel «Archivos», o activa ahí el Drive donde la tengas.",
+    "`curso_ajuste_fino-….whl` al panel «Archivos», o activa ahí el Drive donde lo tengas.",
     "{link} La celda siguiente instala el curso si hace falta.",
 )
 _README_SENTENCES = (
