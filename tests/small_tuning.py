@@ -109,3 +109,6 @@ def main(
 if __name__ == "__main__":
     for name, options in json.loads(sys.argv[2]).items():
         main(Path(sys.argv[1], name), **options)
+    if torch.distributed.is_initialized():  # que se despidan a la vez
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
