@@ -109,6 +109,9 @@ def main(
 if __name__ == "__main__":
     for name, options in json.loads(sys.argv[2]).items():
         main(Path(sys.argv[1], name), **options)
-    if torch.distributed.is_initialized():  # que se despidan a la vez
+    if (
+        torch.distributed.is_initialized()
+    ):  # que acaben a la vez, y sin cerrar lo que puede colgarse
         torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+        sys.stdout.flush()
+        os._exit(0)
