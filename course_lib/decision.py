@@ -10,48 +10,84 @@ import re
 import textwrap
 from collections import namedtuple
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 
 from course_lib import read_toml
 from course_lib.chat import widget_data
 from course_lib.tables import number
 
-FEW_SHOT_EXAMPLES = 3
+FEW_SHOT_EXAMPLES, HOSTED_EXAMPLES, PREFERENCES = 3, 100, 500
 LORA_EXAMPLES, LORA_HOURS = 500, 1.0
 FULL_EXAMPLES, FULL_HOURS = 10_000, 20.0
+RFT_HOURS = 10.0
+CONTINUED_TOKENS, CONTINUED_HOURS = 100_000_000, 1_000.0
 
 
 class Rung(IntEnum):
-    """Los peldaños de la escalera, del más barato y reversible al más caro."""
+    """Los peldaños de la escalera, más o menos del más barato y reversible al más caro."""
 
-    PROMPT = 1
-    FEW_SHOT = 2
-    RAG = 3
-    TUNED_MODEL = 4
-    LORA = 5
-    FULL = 6
+    NOTHING = 0
+    EVALUATE = 1
+    PROMPT = 2
+    FEW_SHOT = 3
+    CONSTRAINED = 4
+    LONG_CONTEXT = 5
+    RAG = 6
+    BETTER_RETRIEVAL = 7
+    TOOLS = 8
+    OTHER_MODEL = 9
+    ENCODER = 10
+    HOSTED_TUNING = 11
+    LORA = 12
+    DISTILL = 13
+    PREFERENCES = 14
+    RFT = 15
+    FULL = 16
+    CONTINUED = 17
 
 
 class Lack(StrEnum):
-    """Qué le falta al modelo."""
+    """Qué le falta al modelo. Se parte de uno que ya sigue instrucciones."""
 
     CHANGING_KNOWLEDGE = "un saber que cambia"
     NEW_KNOWLEDGE = "un saber que nunca tuvo"
+    MISSED_RETRIEVAL = "encontrar el documento bueno, y ya busca"
     ANOTHER_FORM = "un saber que tiene, en otra forma"
-    STYLE_OR_FORMAT = "un estilo o un formato"
+    STYLE = "un estilo"
+    FORMAT = "un formato que un programa comprueba"
+    LABELS = "poner etiquetas de una lista"
+    CAPABILITY = "capacidad: no lo hace aunque se le explique"
+    LANGUAGE = "una lengua o la jerga de un campo entero"
+    JUDGEMENT = "criterio: elige mal entre respuestas aceptables"
+    ACTING = "hacer cuentas, consultar o actuar"
+    COST = "nada, pero cada respuesta cuesta o tarda demasiado"
     UNKNOWN = "no se sabe"
 
 
-# Por qué peldaños se sube según lo que falta. Un saber nuevo no sube nunca a los que entrenan, y
-# mientras no se sabe qué falla tampoco se entrena.
-_TO_THE_TOP = (Rung.PROMPT, Rung.FEW_SHOT, Rung.TUNED_MODEL, Rung.LORA, Rung.FULL)
+# Por qué peldaños se sube según lo que falta, en orden. Un saber no sube nunca a los que entrenan,
+# y mientras no se sabe qué falla tampoco se entrena.
+R = Rung
+_KNOWLEDGE = (R.LONG_CONTEXT, R.RAG, R.BETTER_RETRIEVAL, R.OTHER_MODEL)
+_TUNING = (R.HOSTED_TUNING, R.LORA)
 PATHS = {
-    Lack.CHANGING_KNOWLEDGE: (Rung.RAG, Rung.TUNED_MODEL),
-    Lack.NEW_KNOWLEDGE: (Rung.RAG, Rung.TUNED_MODEL),
-    Lack.ANOTHER_FORM: _TO_THE_TOP,
-    Lack.STYLE_OR_FORMAT: _TO_THE_TOP,
-    Lack.UNKNOWN: (Rung.PROMPT, Rung.FEW_SHOT, Rung.TUNED_MODEL),
+    Lack.CHANGING_KNOWLEDGE: _KNOWLEDGE,
+    Lack.NEW_KNOWLEDGE: _KNOWLEDGE,
+    Lack.MISSED_RETRIEVAL: (R.BETTER_RETRIEVAL, R.LONG_CONTEXT, R.OTHER_MODEL),
+    Lack.ANOTHER_FORM: (R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL, *_TUNING, R.FULL),
+    # Un estilo propio no lo trae ningún otro modelo: probarlos va después de ajustar.
+    Lack.STYLE: (R.PROMPT, R.FEW_SHOT, *_TUNING, R.PREFERENCES, R.OTHER_MODEL, R.FULL),
+    Lack.FORMAT: (
+        *(R.CONSTRAINED, R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL),
+        *(*_TUNING, R.RFT, R.FULL),
+    ),
+    Lack.LABELS: (R.ENCODER, R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL, R.DISTILL, *_TUNING),
+    Lack.CAPABILITY: (R.OTHER_MODEL, *_TUNING, R.FULL, R.RFT, R.DISTILL, R.CONTINUED),
+    Lack.LANGUAGE: (R.OTHER_MODEL, R.CONTINUED, *_TUNING, R.FULL),
+    Lack.JUDGEMENT: (R.PROMPT, R.FEW_SHOT, R.PREFERENCES, R.RFT, R.OTHER_MODEL, *_TUNING),
+    Lack.ACTING: (R.TOOLS, R.OTHER_MODEL),
+    Lack.COST: (R.ENCODER, R.LONG_CONTEXT, R.HOSTED_TUNING, R.DISTILL, R.OTHER_MODEL, R.LORA),
+    Lack.UNKNOWN: (R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL),
 }
 
 
@@ -60,35 +96,63 @@ class Needs:
     """Lo que hace falta saber para aconsejar.
 
     Args:
-        lacks: qué le falta al modelo: un `Lack` o su texto.
+        lacks: qué le falta al modelo: un `Lack` o varios, de más a menos importante; vale su texto.
         has_evaluation: hay un conjunto de evaluación con el que puntuar cada intento.
         tried: peldaños ya probados que no bastaron.
         cost_critical: el coste o la espera de cada respuesta deciden.
         private: los datos no pueden salir de casa.
+        api_only: el modelo se usa por API, y no hay pesos propios ni dónde tenerlos.
+        vendor_tuning: quien da esa API también ajusta.
+        better_model: se podría usar otro modelo: mayor, más nuevo o de la lengua.
         examples: ejemplos revisados de lo que se quiere, en pares de petición y respuesta.
+        preferences: pares en los que alguien dijo cuál de dos respuestas es mejor.
+        verifier: un programa puede decir si una respuesta es buena.
+        teacher: algo más caro ya lo hace bien: un modelo mayor, una petición larguísima…
+        own_text: tokens de texto corrido propio.
+        fits: todo lo que hay que saber cabe en una petición.
         gpu_hours: horas de GPU que se pueden pagar.
         maintained: hay quien vuelva a evaluar y a entrenar cuando algo cambie.
+        worth_it: arreglarlo compensa; no, si lo que hay basta o apenas se usa.
     """
 
-    lacks: Lack
+    lacks: Lack | Sequence[Lack]
     has_evaluation: bool = False
     tried: Sequence[Rung] = ()
     cost_critical: bool = False
     private: bool = False
+    api_only: bool = False
+    vendor_tuning: bool = False
+    better_model: bool = True
     examples: int = 0
+    preferences: int = 0
+    verifier: bool = False
+    teacher: bool = False
+    own_text: int = 0
+    fits: bool = False
     gpu_hours: float = 0.0
     maintained: bool = False
+    worth_it: bool = True
+
+    @property
+    def named(self) -> tuple[Lack, ...]:
+        """Lo que falta, siempre como tupla de `Lack`."""
+        return tuple(map(Lack, [self.lacks] if isinstance(self.lacks, str) else self.lacks))
 
     def __post_init__(self):
         def check(name: str, holds: bool, way_out: str) -> None:
             if not holds:
                 raise ValueError(f"{name}={getattr(self, name)!r} no vale: {way_out}.")
 
-        check("lacks", self.lacks in list(Lack), f"elige entre «{'», «'.join(Lack)}»")
-        for name in ("has_evaluation", "cost_critical", "private", "maintained"):
-            check(name, isinstance(getattr(self, name), bool), "escribe True o False")
-        whole = type(self.examples) is int and self.examples >= 0
-        check("examples", whole, "da un entero desde 0")
+        lacks = [self.lacks] if isinstance(self.lacks, str) else self.lacks
+        named = isinstance(lacks, list | tuple) and lacks
+        known = named and all(lack in list(Lack) for lack in lacks)
+        check("lacks", known, f"elige entre «{'», «'.join(Lack)}», una cosa o varias")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is bool:
+                check(field.name, isinstance(value, bool), "escribe True o False")
+            elif field.type is int:
+                check(field.name, type(value) is int and value >= 0, "da un entero desde 0")
         time = type(self.gpu_hours) in (int, float) and 0 <= self.gpu_hours < math.inf
         check("gpu_hours", time, "da las horas, desde 0")
         many = isinstance(self.tried, list | tuple | set | frozenset)
@@ -124,43 +188,81 @@ class Advice:
 def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
     """Lo que falta hoy para que `rung` sea posible; vacío si lo es.
 
-    >>> obstacles(Needs(Lack.STYLE_OR_FORMAT), Rung.FEW_SHOT)
+    >>> obstacles(Needs(Lack.STYLE), Rung.FEW_SHOT)
     ('al menos 3 ejemplos revisados (hay 0)',)
     """
     examples, hours = {
         Rung.FEW_SHOT: (FEW_SHOT_EXAMPLES, 0),
+        Rung.ENCODER: (LORA_EXAMPLES, 0),
+        Rung.HOSTED_TUNING: (HOSTED_EXAMPLES, 0),
         Rung.LORA: (LORA_EXAMPLES, LORA_HOURS),
+        Rung.DISTILL: (0, LORA_HOURS),
+        Rung.PREFERENCES: (0, LORA_HOURS),
+        Rung.RFT: (0, RFT_HOURS),
         Rung.FULL: (FULL_EXAMPLES, FULL_HOURS),
+        Rung.CONTINUED: (0, CONTINUED_HOURS),
     }.get(rung, (0, 0))
-    trains, has = rung >= Rung.LORA, number(needs.examples)
+    has, lacks, text = number(needs.examples), needs.named, needs.own_text
+    costly = needs.cost_critical and Lack.COST not in lacks
+    searched = Rung.RAG in needs.tried or Lack.MISSED_RETRIEVAL in lacks
     missing = {
         f"al menos {number(examples)} ejemplos revisados (hay {has})": needs.examples < examples,
-        f"{hours:g} h de GPU o más (hay {needs.gpu_hours:g})": needs.gpu_hours < hours,
-        "un conjunto de evaluación": trains and not needs.has_evaluation,
-        "alguien que lo mantenga": trains and not needs.maintained,
+        f"{number(hours)} h de GPU o más (hay {needs.gpu_hours:g})": needs.gpu_hours < hours,
+        "tener los pesos": rung > Rung.HOSTED_TUNING and needs.api_only,
+        "que todo quepa en la petición": rung == Rung.LONG_CONTEXT and not needs.fits,
+        "que el coste no decida": rung == Rung.LONG_CONTEXT and costly,
+        "haber buscado ya": rung == Rung.BETTER_RETRIEVAL and not searched,
+        "poder usar otro modelo": rung == Rung.OTHER_MODEL and not needs.better_model,
+        "que se trate de poner etiquetas": rung == Rung.ENCODER and Lack.LABELS not in lacks,
+        "un proveedor que ajuste": rung == Rung.HOSTED_TUNING
+        and not (needs.api_only and needs.vendor_tuning),
+        "algo que ya lo haga bien": rung == Rung.DISTILL and not needs.teacher,
+        f"al menos {PREFERENCES} preferencias (hay {number(needs.preferences)})": rung
+        == Rung.PREFERENCES
+        and needs.preferences < PREFERENCES,
+        "un programa que corrija": rung == Rung.RFT and not needs.verifier,
         "haber probado antes LoRA": rung == Rung.FULL and Rung.LORA not in needs.tried,
+        f"{number(CONTINUED_TOKENS)} tokens propios o más (hay {number(text)})": rung
+        == Rung.CONTINUED
+        and text < CONTINUED_TOKENS,
     }
     return tuple(what for what, lacks in missing.items() if lacks)
+
+
+def trains(rung: Rung) -> bool:
+    """Si un peldaño cambia los pesos de un modelo."""
+    return rung >= Rung.ENCODER
 
 
 def advise(needs: Needs) -> Advice:
     """Aconseja el primer peldaño que probar, con sus razones y lo que cambiaría el consejo.
 
-    Se sube por el camino de lo que falta, saltando los peldaños imposibles y los ya probados. Si el
-    coste decide y LoRA es posible, se saltan también los que pagan instrucciones y ejemplos en cada
-    respuesta. Si no queda ninguno, el consejo es volver sobre el último posible.
+    Se sube por el camino de lo que falta (si faltan varias cosas, por sus caminos, en ese orden),
+    saltando los peldaños imposibles y los ya probados. Si el coste decide y se puede ajustar, se
+    saltan también los que pagan ejemplos o un modelo mayor en cada respuesta. Sin evaluación no se
+    entrena: se mide; y lo mismo si no se sabe qué falla o ya se ha probado todo.
     """
-    lack, said = Lack(needs.lacks), read_toml("decision", "consejos.toml")
-    possible = [rung for rung in PATHS[lack] if not obstacles(needs, rung)]
-    cheap = needs.cost_critical and Rung.LORA in possible
-    skipped = {*needs.tried, *((Rung.FEW_SHOT, Rung.TUNED_MODEL) if cheap else ())}
+    lacks, said = needs.named, read_toml("decision", "consejos.toml")
+    path = tuple(dict.fromkeys(rung for lack in lacks for rung in PATHS[lack]))
+    possible = [rung for rung in path if not obstacles(needs, rung)]
+    cheap = needs.cost_critical and any(trains(rung) for rung in possible)
+    skipped = {*needs.tried, *((Rung.FEW_SHOT, Rung.OTHER_MODEL) if cheap else ())}
     left = [rung for rung in possible if rung not in skipped]
-    first = left[0] if left else possible[-1]
+    measured = needs.has_evaluation
+    # De las etiquetas se puede apartar una parte: con ellas ya hay con qué medir.
+    blind = left and trains(left[0]) and left[0] != Rung.ENCODER
+    if not needs.worth_it:
+        left = [Rung.NOTHING]
+    elif not left or (not measured and (blind or Lack.UNKNOWN in lacks)):
+        left = [Rung.EVALUATE, *left]
+    first = left[0]
 
     fired = {
         f"falta {lack}" if lack != Lack.UNKNOWN else "no se sabe qué falta": said["faltas"][
             lack.name
-        ],
+        ]
+        for lack in lacks
+    } | {
         "cada respuesta cuenta": said["coste"] if cheap else {},
         "este peldaño": said["peldanos"][first.name],
         "los datos no salen": said["privacidad"] if needs.private else {},
@@ -172,26 +274,30 @@ def advise(needs: Needs) -> Advice:
         for criterion, part in fired.items()
         for row in part.get("razones", ())
     ]
+    exhausted = first == Rung.EVALUATE and len(left) == 1
     warnings = {
-        "sin_evaluacion": not needs.has_evaluation,
-        "probado_a_ciegas": needs.tried and not needs.has_evaluation,
-        "agotado": not left,
-        "sin_quien_lo_cuide": lack == Lack.CHANGING_KNOWLEDGE and not needs.maintained,
+        "sin_evaluacion": not measured and needs.worth_it,
+        "probado_a_ciegas": needs.tried and not measured,
+        "agotado": exhausted and (measured or Lack.UNKNOWN not in lacks),
+        "sin_quien_lo_cuide": not needs.maintained
+        and (trains(first) or Lack.CHANGING_KNOWLEDGE in lacks),
     }
-    blocked = [rung for rung in PATHS[lack] if rung > first and obstacles(needs, rung)]
+    ahead = path[path.index(first) + 1 :] if first in path else path
+    blocked = [rung for rung in ahead if obstacles(needs, rung) and rung not in needs.tried]
     changes = [f"Para {rung_name(r)} falta: {'; '.join(obstacles(needs, r))}." for r in blocked]
-    if Rung.LORA in PATHS[lack] and not needs.cost_critical and first < Rung.LORA:
+    if Rung.LORA in path and not needs.cost_critical and not trains(first):
         changes.append(said["coste"]["si_decidiera"])
-    measures = list(said["faltas"][lack.name]["medir"])
+    measures = [text for lack in lacks for text in said["faltas"][lack.name]["medir"]]
     measures += said["coste"]["medir"] if needs.cost_critical else []
-    measures += said["entrenar"]["medir"] if first >= Rung.LORA else []
+    measures += said["entrenar"]["medir"] if trains(first) else []
+    others = [said["faltas"][lack.name]["si_fuera_otra"] for lack in lacks]
     return Advice(
         rung=first,
         then=tuple(left[1:]),
         reasons=tuple(reasons),
         warnings=tuple(said["avisos"][name] for name, fires in warnings.items() if fires),
-        changes=(*changes, said["faltas"][lack.name]["si_fuera_otra"]),
-        measures=tuple(measures),
+        changes=(*changes, *others),
+        measures=tuple(dict.fromkeys(measures)),
     )
 
 
@@ -231,27 +337,49 @@ def decision_form():
     from nbconvert.filters import markdown2html
 
     wide = {"style": {"description_width": "11em"}, "layout": widgets.Layout(width="34em")}
-    steps = [(rung_name(rung).replace("*", ""), rung) for rung in Rung]
-    controls = {
-        "lacks": widgets.Dropdown(options=list(Lack), description="Al modelo le falta", **wide),
-        "examples": widgets.BoundedIntText(max=10**9, description="Ejemplos revisados", **wide),
-        "gpu_hours": widgets.BoundedFloatText(max=1e9, description="Horas de GPU", **wide),
-        "tried": widgets.SelectMultiple(options=steps, description="Ya probado", rows=6, **wide),
+    steps = [(rung_name(rung).replace("*", ""), rung) for rung in Rung if rung > Rung.NOTHING]
+    counts = {
+        "examples": "Ejemplos revisados",
+        "preferences": "Preferencias",
+        "own_text": "Tokens propios",
     }
+    choices = {"lacks": (list(Lack), "Le falta"), "tried": (steps, "Ya probado")}
     switches = {
         "has_evaluation": "Tengo un conjunto de evaluación",
         "cost_critical": "El coste o la espera de cada respuesta deciden",
         "private": "Los datos no pueden salir",
+        "api_only": "Solo lo uso por API",
+        "vendor_tuning": "Quien da la API también ajusta",
+        "better_model": "Podría usar otro modelo",
+        "verifier": "Un programa puede corregir las respuestas",
+        "teacher": "Algo más caro ya lo hace bien",
+        "fits": "Todo lo que hay que saber cabe en la petición",
         "maintained": "Alguien lo mantendrá",
+        "worth_it": "Arreglarlo compensa",
     }
+    controls = {}
+    for name, (options, text) in choices.items():
+        controls[name] = widgets.SelectMultiple(
+            options=options, description=text, rows=min(9, len(options)), **wide
+        )
+    controls["lacks"].value = (Lack.UNKNOWN,)
+    for name, text in counts.items():
+        controls[name] = widgets.BoundedIntText(max=10**12, description=text, **wide)
+    controls["gpu_hours"] = widgets.BoundedFloatText(max=1e9, description="Horas de GPU", **wide)
     for name, text in switches.items():
-        controls[name] = widgets.Checkbox(description=text, indent=False, layout=wide["layout"])
+        usual = name in ("better_model", "worth_it")
+        controls[name] = widgets.Checkbox(
+            value=usual, description=text, indent=False, layout=wide["layout"]
+        )
     screen = widgets.HTML()
 
     def needs() -> Needs:
         return Needs(**{name: control.value for name, control in controls.items()})
 
     def update(_=None) -> None:
+        if not controls["lacks"].value:
+            screen.value = "Elige al menos una cosa de «Le falta»."
+            return
         page = markdown2html(format_advice(advise(needs())))
         # En otra pestaña: si no, el enlace se llevaría por delante la de JupyterLab.
         screen.value = page.replace("<a ", '<a target="_blank" rel="noopener" ')
