@@ -20,6 +20,7 @@ def generate(
     max_new_tokens: int = 24,
     batch_size: int = 64,
     stop: str | None = None,
+    allowed: Callable[[list[int]], list[int]] | None = None,
 ) -> list[str]:
     """Continúa muchas peticiones por lotes y sin azar: siempre el token más probable.
 
@@ -30,6 +31,7 @@ def generate(
         prompts: los ids de cada petición; los textos nuevos se devuelven en el mismo orden.
         max_new_tokens: tokens nuevos como mucho, sin contar la petición.
         stop: texto de un solo token que también acaba la respuesta, además del de fin.
+        allowed: de los tokens ya escritos, cuáles pueden seguir (como `beyond.only`); si no, todos.
 
     Raises:
         ValueError: si alguna petición no cabe en el modelo con su respuesta, o si `stop` no es un
@@ -62,6 +64,11 @@ def generate(
         gaps = [width - len(prompts[i]) for i in chosen]
         ids = torch.tensor([[pad] * gap + prompts[i] for i, gap in zip(chosen, gaps, strict=True)])
         mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps])
+        limits = {}
+        if allowed:
+            limits["prefix_allowed_tokens_fn"] = lambda _, ids, start=width: allowed(
+                ids[start:].tolist()
+            )
         with torch.inference_mode():
             output = model.generate(
                 input_ids=ids.to(model.device),
@@ -70,6 +77,7 @@ def generate(
                 do_sample=False,
                 eos_token_id=ends,
                 pad_token_id=pad,
+                **limits,
             )
         for i, row in zip(chosen, output[:, width:], strict=True):
             texts[i] = tokenizer.decode(row, skip_special_tokens=True)

@@ -61,7 +61,7 @@ class Lack(StrEnum):
     LANGUAGE = "una lengua o la jerga de un campo entero"
     JUDGEMENT = "criterio: elige mal entre respuestas aceptables"
     ACTING = "hacer cuentas, consultar o actuar"
-    COST = "nada, pero cada respuesta cuesta o tarda demasiado"
+    COST = "abaratarlo: acierta, pero cuesta o tarda demasiado"
     UNKNOWN = "no se sabe"
 
 

@@ -12,7 +12,7 @@ def test_a_wrong_diagnosis_is_told_why(solved, refusal):
         ({"b": Lack.ANOTHER_FORM}, "molde"),
         ({"c": Lack.NEW_KNOWLEDGE}, "el saber está"),
         ({"d": Lack.CHANGING_KNOWLEDGE}, "no cambia desde 1950"),
-        ({"e": Lack.STYLE_OR_FORMAT}, "sin mirar los fallos"),
+        ({"e": Lack.STYLE}, "sin mirar los fallos"),
         ({"b": "json"}, "no es un valor de Lack"),
         ({"d": ...}, "Falta decir qué le pasa al caso d"),
     ]:
@@ -25,7 +25,7 @@ def test_a_diagnosis_may_be_written_as_text(solved):
 
 def test_a_misread_case_is_told_which_sentence_to_reread(solved, refusal):
     for change, words in [
-        ({"lacks": Lack.STYLE_OR_FORMAT}, "cambian cada trimestre"),
+        ({"lacks": Lack.STYLE}, "cambian cada trimestre"),
         (
             {"has_evaluation": True},
             "«nos parece que va algo mejor» no es un conjunto de evaluación",
@@ -48,8 +48,7 @@ def test_the_case_of_the_third_exercise_starts_with_retrieval(solved):
 def test_a_change_that_is_not_enough_is_told_what_is_missing(solved, refusal):
     for change, words in [
         ({"examples": 499}, "al menos 500 ejemplos"),
-        ({"has_evaluation": False}, "un conjunto de evaluación"),
-        ({"maintained": False}, "alguien que lo mantenga"),
+        ({"has_evaluation": False}, "antes va «medir y mirar los fallos»"),
         ({"tried": (Rung.PROMPT,)}, "antes va «ejemplos en el prompt (few-shot)»"),
         ({"lacks": Lack.ANOTHER_FORM}, "sigue siendo el estilo"),
     ]:

@@ -6,10 +6,7 @@ from course_lib.exercises.review import shown
 
 SYMPTOMS = {
     "a": (Lack.CHANGING_KNOWLEDGE, "lo aprendido hoy del menú estaría caducado mañana"),
-    "b": (
-        Lack.STYLE_OR_FORMAT,
-        "los datos son buenos, y lo que no cumple es el molde en que los da",
-    ),
+    "b": (Lack.FORMAT, "los datos son buenos, y lo que no cumple es el molde en que los da"),
     "c": (Lack.ANOTHER_FORM, "de otro modo contesta bien, así que el saber está, y falla la forma"),
     "d": (Lack.NEW_KNOWLEDGE, "el archivo no cambia desde 1950, pero el modelo nunca lo vio"),
     "e": (Lack.UNKNOWN, "«a veces» no dice en qué, y sin mirar los fallos no hay diagnóstico"),
@@ -43,7 +40,7 @@ def _review_case(answer) -> str | None:
     if not isinstance(answer, Needs):
         return "Se espera un Needs(…) con lo que dice el enunciado."
     for name, (right, why) in CASE.items():
-        said = getattr(answer, name)
+        said = answer.named[0] if name == "lacks" else getattr(answer, name)
         if (tuple(said) if name == "tried" else said) != right:
             return f"En {name} has puesto {shown(said)}, pero {why}."
     return None
@@ -52,7 +49,7 @@ def _review_case(answer) -> str | None:
 def _review_change(answer) -> str | None:
     if not isinstance(answer, Needs):
         return "Se espera un Needs(…): por ejemplo, replace(brand, examples=…)."
-    if answer.lacks != Lack.STYLE_OR_FORMAT:
+    if answer.named != (Lack.STYLE,):
         return "Cambia las circunstancias, no lo que le falta al modelo: sigue siendo el estilo."
     if (rung := advise(answer).rung) == Rung.LORA:
         return None
@@ -72,7 +69,7 @@ EXERCISES = {
         praise="Poner nombre a lo que falta es la mitad de la decisión, y no cuesta GPU.",
         solution="""from course_lib.decision import Lack
 
-respuesta = {"a": Lack.CHANGING_KNOWLEDGE, "b": Lack.STYLE_OR_FORMAT, "c": Lack.ANOTHER_FORM}
+respuesta = {"a": Lack.CHANGING_KNOWLEDGE, "b": Lack.FORMAT, "c": Lack.ANOTHER_FORM}
 respuesta |= {"d": Lack.NEW_KNOWLEDGE, "e": Lack.UNKNOWN}""",
     ),
     "1.2": Exercise(
@@ -90,13 +87,13 @@ respuesta = Needs(Lack.CHANGING_KNOWLEDGE, tried=(Rung.PROMPT,), **facts)""",
         _review_change,
         "Lee en el consejo de la marca el apartado «Qué cambiaría el consejo».",
         "obstacles(needs, Rung.LORA) dice qué falta todavía para que LoRA sea posible.",
-        "Con ejemplos, horas, evaluación y quien lo mantenga, LoRA es posible; para que sea lo "
-        "primero, ha de decidir el coste o estar ya probado lo anterior.",
+        "Con ejemplos y horas, LoRA es posible; para que sea lo primero, hace falta además con qué "
+        "medir, y que decida el coste o esté ya probado lo anterior.",
         praise="Fíjate en cuántas cosas tienen que ser verdad a la vez antes de entrenar.",
         solution="""from course_lib.decision import Lack, Needs, Rung
 
-tried = (Rung.PROMPT, Rung.FEW_SHOT, Rung.TUNED_MODEL)
+tried = (Rung.PROMPT, Rung.FEW_SHOT)
 facts = {"examples": 500, "gpu_hours": 1, "has_evaluation": True, "maintained": True}
-respuesta = Needs(Lack.STYLE_OR_FORMAT, tried=tried, **facts)""",
+respuesta = Needs(Lack.STYLE, tried=tried, **facts)""",
     ),
 }
