@@ -1,11 +1,13 @@
 """Lo que piden las maneras de ajustar que no son imitar: muestras, probabilidades y límites.
 
-Con tres piezas se escriben en pocas líneas las preferencias (DPO) y el premio verificable (GRPO),
-que la lección 09 deja a la vista: `sample` hace que el modelo conteste varias veces, `log_probs`
-dice con qué probabilidad daría una respuesta y `drift`, cuánto se ha apartado de otro modelo.
-`only` no entrena: limita lo que se puede escribir.
+`sample` hace que el modelo conteste varias veces, `log_probs` dice con qué probabilidad daría una
+respuesta y `drift`, cuánto se ha apartado de otro modelo. Con las dos primeras se escriben en pocas
+líneas las preferencias (`prefer`, DPO) y el premio verificable (`reinforce`, GRPO); sus pérdidas
+dan lo mismo que las de TRL (`tests/test_beyond.py`). `only` no entrena: limita lo que se puede
+escribir.
 """
 
+import random
 from collections.abc import Callable, Sequence
 
 from course_lib.encoding import IGNORED, Encoded, collate
@@ -110,3 +112,121 @@ def drift(model, other, rows: Sequence[Encoded], pad_token_id: int) -> float:
             m(**batch).logits[:, :-1][counted].float().log_softmax(-1) for m in (model, other)
         )
     return (mine.exp() * (mine - theirs)).sum(-1).mean().item()
+
+
+def dpo_loss(mine, theirs, beta: float = 0.1):
+    """La pérdida de DPO (Rafailov et al., 2023, arXiv:2305.18290), en nats por pareja.
+
+    Args:
+        mine, theirs: el logaritmo de la probabilidad de cada respuesta, según el modelo y según el
+            de partida, de (2 × parejas): primero las preferidas y después, en el mismo orden, las
+            rechazadas.
+        beta: cuánto cuesta apartarse del de partida.
+    """
+    from torch.nn.functional import logsigmoid
+
+    good, bad = (mine - theirs).chunk(2)
+    return -logsigmoid(beta * (good - bad)).mean()
+
+
+def advantages(rewards):
+    """Cuánto mejor o peor salió cada respuesta que las demás a la misma petición, de (peticiones,
+    veces): el premio menos la media, entre la desviación (Shao et al., 2024, arXiv:2402.03300).
+
+    >>> import torch
+    >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=2).tolist()
+    [[0.71, -0.71], [0.0, 0.0]]
+    """
+    spread = rewards.std(1, keepdim=True)
+    return (rewards - rewards.mean(1, keepdim=True)) / (spread + 1e-4)
+
+
+def prefer(
+    model,
+    reference,
+    pairs: Sequence[tuple[Encoded, Encoded]],
+    pad_token_id: int,
+    steps: int = 40,
+    learning_rate: float = 1e-5,
+    beta: float = 0.1,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> list[float]:
+    """Ajusta `model` con parejas (preferida, rechazada) y devuelve la pérdida de cada paso.
+
+    Args:
+        reference: el modelo de partida, que no se mueve.
+        pairs: cada una con la misma petición; solo llevan etiqueta las respuestas.
+    """
+    import torch
+
+    draw = random.Random(seed)
+    losses, step = [], stepper(model, learning_rate)
+    for _ in range(steps):
+        good, bad = zip(*draw.sample(pairs, min(batch_size, len(pairs))), strict=True)
+        batch = batch_of([*good, *bad], pad_token_id, model.device)
+        with torch.no_grad():
+            theirs = log_probs(reference, batch).sum(1)
+        losses.append(step(dpo_loss(log_probs(model, batch).sum(1), theirs, beta)))
+    return losses
+
+
+def reinforce(
+    model,
+    tokenizer,
+    prompts: Sequence[list[int]],
+    reward: Callable[[int, str], float],
+    steps: int = 40,
+    learning_rate: float = 2e-4,
+    batch_size: int = 12,
+    times: int = 8,
+    max_new_tokens: int = 10,
+    seed: int = 0,
+) -> list[float]:
+    """Refuerza lo que `reward` premia (GRPO, con un solo paso por muestra y sin freno de KL).
+
+    Args:
+        prompts: los ids de las peticiones.
+        reward: (qué petición, lo que el modelo contestó) → premio.
+        times: cuántas veces contesta a cada una de las `batch_size` de un paso.
+
+    Returns:
+        El premio medio de cada paso.
+    """
+    import torch
+
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    means, step = [], stepper(model, learning_rate)
+    for _ in range(steps):
+        asked = draw.sample(range(len(prompts)), min(batch_size, len(prompts)))
+        batch, texts = sample(model, tokenizer, [prompts[i] for i in asked], times, max_new_tokens)
+        repeated = [i for i in asked for _ in range(times)]
+        rewards = [float(reward(i, text)) for i, text in zip(repeated, texts, strict=True)]
+        better = advantages(torch.tensor(rewards).view(-1, times)).view(-1, 1).to(model.device)
+        # Cada token escrito se hace más probable si su respuesta salió mejor que sus hermanas.
+        gain = (better * log_probs(model, batch)).sum() / (batch["labels"] != IGNORED).sum()
+        step(-gain)
+        means.append(sum(rewards) / len(rewards))
+    return means
+
+
+def stepper(model, learning_rate: float) -> Callable:
+    """Un paso de AdamW por llamada, con el gradiente recortado a 1; devuelve la pérdida.
+
+    Sin *dropout*: las probabilidades que se comparan han de ser las del modelo, sin azar.
+    """
+    import torch
+
+    model.eval()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.0)
+
+    def step(loss) -> float:
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step

@@ -35,8 +35,8 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy"
 HYPOTHESES = data_path("experimentos", "hipotesis.toml")
 # Lo que decide un resultado: si algo de esto cambia, lo guardado ya no vale.
 DATA = ("charladiaria", "mini", "mundo", "documentos")
-MODULES = ("autopsy", "chat", "dialogues", "encoding", "evaluation", "original", "reading",
-           "resume", "retrieval", "tables", "tracks", "training", "tuning", "world")  # fmt: skip
+MODULES = ("autopsy", "beyond", "chat", "dialogues", "encoding", "evaluation", "original",
+           "reading", "resume", "retrieval", "tables", "tracks", "training", "tuning", "world")  # fmt: skip
 
 
 def run_jobs(
