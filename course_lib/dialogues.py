@@ -126,17 +126,20 @@ def sample_dialogues(dialogues: Iterable[Dialogue], limit: int) -> tuple[list[Di
     """Hasta `limit` diálogos de los que sean, y cuántos eran; en memoria, solo la muestra.
 
     Se elige por la huella del texto, sin mayúsculas ni signos: los que se repiten van todos o
-    ninguno, y así las repeticiones se cuentan bien también en la muestra.
+    ninguno, y así las repeticiones se cuentan bien también en la muestra. De un mismo texto no van
+    más de `limit`: si no, uno repetido sin fin llenaría la memoria.
     """
-    kept, top, total = [], _MARKS, 0
+    kept, top, copies, total = [], _MARKS, Counter(), 0
     for dialogue in dialogues:
         total += 1
         mark = _mark("\n".join(map(normalize, dialogue.turns)))
-        if mark < top:
+        if mark < top and copies[mark] < limit:
             kept.append((mark, dialogue))
-        while len(kept) > limit and len({mark for mark, _ in kept}) > 1:
+            copies[mark] += 1
+        while len(kept) > limit:
             top //= 2
             kept = [pair for pair in kept if pair[0] < top] or kept[:limit]  # o no quedaría nada
+            copies = Counter(mark for mark, _ in kept)
     return [dialogue for _, dialogue in kept], total
 
 

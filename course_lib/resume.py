@@ -374,7 +374,7 @@ def check_disk(model, args, examples: int, reusable: int = 0) -> None:
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * per_epoch)
     if args.save_strategy == "steps":  # save_steps puede ser una fracción del total
         every = args.save_steps if args.save_steps >= 1 else args.save_steps * steps
-    saves = math.ceil(steps / every)  # también se guarda al final
+    saves = math.ceil(steps / (every or steps))  # de un flujo no se sabe cuánto dura una época
     if args.save_total_limit:
         saves = min(saves, 1 + max(args.save_total_limit, 1 + bool(args.load_best_model_at_end)))
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)

@@ -179,7 +179,9 @@ def split_loss_trainer() -> type:
 
         def log(self, logs, *args, **kwargs):
             if "loss" in logs:
-                by_kind = self.accelerator.reduce(self.by_kind.to(self.args.device))
+                by_kind = self.by_kind
+                if self.args.world_size > 1:
+                    by_kind = self.accelerator.reduce(by_kind.to(self.args.device))
                 for kind in Kind:
                     total, count = by_kind[:, kind].tolist()
                     if count:

@@ -325,5 +325,8 @@ def test_how_many_checkpoints_must_fit(make_model, tmp_path, monkeypatch):
         )
         with pytest.raises(OSError, match=rf"hasta {expected} a la vez"):
             resume.check_disk(make_model(), args, 10)
+    stream = TrainingArguments(str(tmp_path), save_strategy="epoch", max_steps=7)
+    with pytest.raises(OSError, match="hasta 1 a la vez"):
+        resume.check_disk(make_model(), stream, 0)
     args.save_strategy = "no"
     resume.check_disk(make_model(), args, 10)
