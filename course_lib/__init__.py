@@ -15,6 +15,8 @@ y `tables`, que salen en casi todas:
   `dialogues`, `original`, `world`.
 - 08, escalar: `costs`, `big_model`, `training`, `encoding`, `tuning`, `chat`, `dialogues`,
   `original`.
+- 09, más allá: `beyond`, `tuning`, `training`, `encoding`, `chat`, `dialogues`, `original`,
+  `world`.
 
 `exercises` son los ejercicios de todas; `hub` carga de Hugging Face; `lessons` y `cli` son la orden
 `curso`.

@@ -36,7 +36,8 @@ HYPOTHESES = data_path("experimentos", "hipotesis.toml")
 # Lo que decide un resultado: si algo de esto cambia, lo guardado ya no vale.
 DATA = ("charladiaria", "mini", "mundo", "documentos")
 MODULES = ("autopsy", "beyond", "chat", "dialogues", "encoding", "evaluation", "original",
-           "reading", "resume", "retrieval", "tables", "tracks", "training", "tuning", "world")  # fmt: skip
+           "reading", "resume", "retrieval", "tables", "tracks", "training", "tuning",
+           "world")  # fmt: skip
 
 
 def run_jobs(

@@ -1,4 +1,4 @@
-"""Lecciones 04 a 08: lo verosímil pero malo se rechaza, y se dice por qué."""
+"""Lecciones 04 a 09: lo verosímil pero malo se rechaza, y se dice por qué."""
 
 from course_lib import world
 from course_lib.exercises import get
@@ -109,6 +109,15 @@ WRONG = [
     ),
     ("8.2", lambda mine, tokens, processes: mine / tokens, "quedaría en la mitad"),
     ("8.2", lambda mine, tokens, processes: mine / tokens / processes, "quedaría en la mitad"),
+    ("9.1", lambda text, question: float(question.answer.lower() in text.lower()), "una lista no"),
+    ("9.1", lambda text, question: float(text == f"{question.answer}."), "una mayúscula o un"),
+    ("9.1", lambda text, question: 1.0, "no es la capital de Perú"),
+    ("9.2", {1, 2, 4}, "En la 1 todas fallan"),
+    ("9.2", {2, 3, 4}, "En la 3 todas aciertan"),
+    ("9.2", {2, 4, 5}, "En la 5 todas sacan lo mismo"),
+    ("9.2", [2], "Falta la 4"),
+    ("9.2", {7}, "del 1 al 5"),
+    ("9.2", 2, "un conjunto"),
 ]
 
 
