@@ -204,7 +204,7 @@ def reinforce(
         repeated = [i for i in asked for _ in range(times)]
         rewards = [float(reward(i, text)) for i, text in zip(repeated, texts, strict=True)]
         better = advantages(torch.tensor(rewards).view(-1, times)).view(-1, 1).to(model.device)
-        # Cada token escrito se hace más probable si su respuesta salió mejor que sus hermanas.
+        # Cada token escrito se hace más probable si su respuesta salió mejor que la media de su grupo.
         gain = (better * log_probs(model, batch)).sum() / (batch["labels"] != IGNORED).sum()
         step(-gain)
         means.append(sum(rewards) / len(rewards))
