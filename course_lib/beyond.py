@@ -83,7 +83,10 @@ def log_probs(model, batch: Batch):
     """
     import torch
 
-    states = model.base_model(batch["input_ids"], attention_mask=batch["attention_mask"])[0]
+    mask = batch["attention_mask"]
+    # Con relleno a la izquierda, como en `sample`, la primera posición no es la primera casilla.
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    states = model.base_model(batch["input_ids"], attention_mask=mask, position_ids=places)[0]
     targets = batch["labels"][:, 1:]
     counted = targets != IGNORED
     # Los logits, solo donde se piden: son lo más caro.
@@ -107,6 +110,8 @@ def drift(model, other, rows: Sequence[Encoded], pad_token_id: int) -> float:
 
     batch = batch_of(rows, pad_token_id, model.device)
     counted = batch.pop("labels")[:, 1:] != IGNORED
+    model.eval()
+    other.eval()
     with torch.inference_mode():
         mine, theirs = (
             m(**batch).logits[:, :-1][counted].float().log_softmax(-1) for m in (model, other)
@@ -160,6 +165,7 @@ def prefer(
     """
     import torch
 
+    reference.eval()
     draw = random.Random(seed)
     losses, step = [], stepper(model, learning_rate)
     for _ in range(steps):
@@ -183,7 +189,8 @@ def reinforce(
     max_new_tokens: int = 10,
     seed: int = 0,
 ) -> list[float]:
-    """Refuerza lo que `reward` premia (GRPO, con un solo paso por muestra y sin freno de KL).
+    """Refuerza lo que `reward` premia: GRPO con un solo paso por muestra, sin freno de KL y con la
+    media por tokens de todo el lote.
 
     Args:
         prompts: los ids de las peticiones.
@@ -195,6 +202,8 @@ def reinforce(
     """
     import torch
 
+    if times < 2:
+        raise ValueError(f"times={times} no vale: cada respuesta se compara con otras, 2 o más.")
     draw = random.Random(seed)
     torch.manual_seed(seed)
     means, step = [], stepper(model, learning_rate)
@@ -204,7 +213,7 @@ def reinforce(
         repeated = [i for i in asked for _ in range(times)]
         rewards = [float(reward(i, text)) for i, text in zip(repeated, texts, strict=True)]
         better = advantages(torch.tensor(rewards).view(-1, times)).view(-1, 1).to(model.device)
-        # Cada token escrito se hace más probable si su respuesta salió mejor que la media de su grupo.
+        # Más probable, cada token de lo que salió mejor que la media de su grupo.
         gain = (better * log_probs(model, batch)).sum() / (batch["labels"] != IGNORED).sum()
         step(-gain)
         means.append(sum(rewards) / len(rewards))

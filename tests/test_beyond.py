@@ -28,8 +28,10 @@ def chat():
 
 @pytest.fixture(scope="module")
 def prompts(chat):
-    asked = world.fact_questions(world.load_countries()[:3], ("capital",))
-    return [chat_prompt(chat[1], pair_messages(q.text, "")[:1]) for q in asked]
+    asked = [world.fact_questions(world.load_countries())[0].text, "¿Qué tal?", "¿Vienes mañana?"]
+    ids = [chat_prompt(chat[1], pair_messages(text, "")[:1]) for text in asked]
+    assert len({*map(len, ids)}) > 1  # de varias longitudes: hay relleno a la izquierda
+    return ids
 
 
 def rows(tokenizer, *pairs):
@@ -84,6 +86,23 @@ def test_log_probs_are_those_of_the_whole_model_wherever_the_padding_is(chat, pr
             every = model(ids[None]).logits[0, :-1].log_softmax(-1)
             each = every.gather(1, ids[1:, None])[:, 0]
             assert torch.allclose(got[i].sum(), each[labels[1:] != IGNORED].sum(), atol=1e-3)
+
+
+def test_drift_is_the_divergence_of_the_first_from_the_second(chat):
+    # Hecha a mano: la media de Σ p (ln p - ln q), con p del primero y q del segundo.
+    model, tokenizer = chat
+    other = copy.deepcopy(model)
+    for weight in other.parameters():
+        weight.data *= 1.05
+    (row,) = rows(tokenizer, ("Hola.", "Hola, Ana."))
+    ids = torch.tensor([row.input_ids])
+    with torch.no_grad():
+        p, q = (m(ids).logits[0, :-1].log_softmax(-1) for m in (model, other))
+    told = [i for i, label in enumerate(row.labels[1:]) if label != IGNORED]
+    by_hand = (p.exp() * (p - q)).sum(-1)[told].mean().item()
+    pad = tokenizer.pad_token_id
+    assert drift(model, other, [row], pad) == pytest.approx(by_hand, rel=1e-4)
+    assert drift(other, model, [row], pad) != pytest.approx(by_hand, rel=1e-2)
 
 
 def test_drift_is_zero_with_oneself_and_grows_with_the_distance(chat):
@@ -151,8 +170,11 @@ def test_the_reinforced_step_is_that_of_trl_with_one_pass_and_no_kl(chat, prompt
 
     model, tokenizer = chat
     torch.manual_seed(0)
+    # De una sola longitud: con relleno a la izquierda, TRL 1.16 no corrige las posiciones, y en un
+    # modelo de posiciones absolutas, como GPT-2, ya no son las probabilidades con que se sorteó.
+    prompts = prompts[:1] * 3
     batch, _ = sample(model, tokenizer, prompts, 4, 8)
-    width = max(map(len, prompts))
+    width = len(prompts[0])
     rewards = torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 1], [1, 1, 1, 1]])
     better = advantages(rewards).view(-1)
     gain = (better[:, None] * log_probs(model, batch)).sum() / (batch["labels"] != IGNORED).sum()
@@ -228,6 +250,11 @@ def test_reinforcing_raises_the_reward_and_repeats_with_the_same_seed(chat, prom
         runs.append(reinforce(tuned, tokenizer, prompts, short, 8, 5e-4, times=6, seed=1))
     assert runs[0] == runs[1]
     assert sum(runs[0][-2:]) > sum(runs[0][:2])
+
+
+def test_one_answer_alone_has_nothing_to_be_compared_with(chat, prompts):
+    with pytest.raises(ValueError, match="2 o más"):
+        reinforce(*chat, prompts, lambda *_: 1.0, 1, times=1)
 
 
 def test_a_reward_that_never_varies_moves_nothing(chat, prompts):
