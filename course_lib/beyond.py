@@ -1,15 +1,15 @@
 """Lo que piden las maneras de ajustar que no son imitar: muestras, probabilidades y límites.
 
-`sample` hace que el modelo conteste varias veces, `log_probs` dice con qué probabilidad daría una
-respuesta y `drift`, cuánto se ha apartado de otro modelo. Con las dos primeras se escriben en pocas
-líneas las preferencias (`prefer`, DPO) y el premio verificable (`reinforce`, GRPO); sus pérdidas
-dan lo mismo que las de TRL (`tests/test_beyond.py`). `only` no entrena: limita lo que se puede
-escribir.
+`sample` hace que el modelo conteste varias veces y `log_probs` dice con qué probabilidad daría una
+respuesta. Con las dos se escriben en pocas líneas las preferencias (`prefer`, DPO) y el premio
+verificable (`reinforce`, GRPO), que dan lo mismo que en TRL (`tests/test_beyond.py`). `only` no
+entrena: limita lo que se puede escribir.
 """
 
 import random
 from collections.abc import Callable, Sequence
 
+from course_lib.chat import left_padded
 from course_lib.encoding import IGNORED, Encoded, collate
 
 Batch = dict  # los tensores de `encoding.collate`, cada uno de (filas, tokens)
@@ -44,16 +44,13 @@ def sample(
     """
     import torch
 
-    end, width = tokenizer.eos_token_id, max(map(len, prompts))
-    gaps = [width - len(ids) for ids in prompts]
-    pairs = list(zip(gaps, prompts, strict=True))
-    ids = torch.tensor([[end] * gap + prompt for gap, prompt in pairs])
-    mask = torch.tensor([[0] * gap + [1] * len(prompt) for gap, prompt in pairs])
+    end = tokenizer.eos_token_id
+    asked = left_padded(prompts, end, model.device)
+    width = asked["input_ids"].shape[1]
     model.eval()  # sin `dropout`: han de ser sus probabilidades
     with torch.no_grad():
         ids = model.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+            **asked,
             max_new_tokens=max_new_tokens,
             do_sample=True,
             top_k=0,
@@ -61,7 +58,7 @@ def sample(
             eos_token_id=end,
             pad_token_id=end,
         )
-    mask = mask.to(ids.device).repeat_interleave(times, 0)
+    mask = asked["attention_mask"].repeat_interleave(times, 0)
     ended = ids[:, width:] == end
     written = ended.cumsum(1) - ended.int() == 0  # el primer fin también lo escribió
     labels = torch.full_like(ids, IGNORED)
@@ -101,24 +98,6 @@ def batch_of(rows: Sequence[Encoded], pad_token_id: int, device="cpu") -> Batch:
     return {name: values.to(device) for name, values in batch.items() if name != "kinds"}
 
 
-def drift(model, other, rows: Sequence[Encoded], pad_token_id: int) -> float:
-    """La divergencia KL de `model` respecto de `other`, en nats por token con etiqueta.
-
-    Cero si en esos textos dan a todo las mismas probabilidades. Los dos con el mismo vocabulario.
-    """
-    import torch
-
-    batch = batch_of(rows, pad_token_id, model.device)
-    counted = batch.pop("labels")[:, 1:] != IGNORED
-    model.eval()
-    other.eval()
-    with torch.inference_mode():
-        mine, theirs = (
-            m(**batch).logits[:, :-1][counted].float().log_softmax(-1) for m in (model, other)
-        )
-    return (mine.exp() * (mine - theirs)).sum(-1).mean().item()
-
-
 def dpo_loss(mine, theirs, beta: float = 0.1):
     """La pérdida de DPO (Rafailov et al., 2023, arXiv:2305.18290), en nats por pareja.
 
@@ -139,8 +118,8 @@ def advantages(rewards):
     veces): el premio menos la media, entre la desviación (Shao et al., 2024, arXiv:2402.03300).
 
     >>> import torch
-    >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=2).tolist()
-    [[0.71, -0.71], [0.0, 0.0]]
+    >>> (100 * advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))).round().int().tolist()
+    [[71, -71], [0, 0]]
     """
     spread = rewards.std(1, keepdim=True)
     return (rewards - rewards.mean(1, keepdim=True)) / (spread + 1e-4)

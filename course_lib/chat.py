@@ -60,10 +60,8 @@ def generate(
     model.eval()
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        width = max(len(prompts[i]) for i in chosen)
-        gaps = [width - len(prompts[i]) for i in chosen]
-        ids = torch.tensor([[pad] * gap + prompts[i] for i, gap in zip(chosen, gaps, strict=True)])
-        mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps])
+        batch = left_padded([prompts[i] for i in chosen], pad, model.device)
+        width = batch["input_ids"].shape[1]
         limits = {}
         if allowed:
             limits["prefix_allowed_tokens_fn"] = lambda _, ids, start=width: allowed(
@@ -71,8 +69,7 @@ def generate(
             )
         with torch.inference_mode():
             output = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
+                **batch,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 eos_token_id=ends,
@@ -82,6 +79,20 @@ def generate(
         for i, row in zip(chosen, output[:, width:], strict=True):
             texts[i] = tokenizer.decode(row, skip_special_tokens=True)
     return texts
+
+
+def left_padded(prompts: Sequence[list[int]], pad: int, device) -> dict:
+    """Peticiones de distinta longitud en un lote, con el relleno a la izquierda y su máscara."""
+    import torch
+
+    gaps = [max(map(len, prompts)) - len(ids) for ids in prompts]
+    pairs = list(zip(gaps, prompts, strict=True))
+    return {
+        "input_ids": torch.tensor([[pad] * gap + ids for gap, ids in pairs], device=device),
+        "attention_mask": torch.tensor(
+            [[0] * gap + [1] * len(ids) for gap, ids in pairs], device=device
+        ),
+    }
 
 
 def first_turn(text: str) -> str:

@@ -52,16 +52,16 @@ class Lack(StrEnum):
 
     CHANGING_KNOWLEDGE = "un saber que cambia"
     NEW_KNOWLEDGE = "un saber que nunca tuvo"
-    MISSED_RETRIEVAL = "encontrar el documento bueno, y ya busca"
+    MISSED_RETRIEVAL = "encontrar el documento bueno (ya busca)"
     ANOTHER_FORM = "un saber que tiene, en otra forma"
     STYLE = "un estilo"
     FORMAT = "un formato que un programa comprueba"
     LABELS = "poner etiquetas de una lista"
-    CAPABILITY = "capacidad: no lo hace aunque se le explique"
+    CAPABILITY = "capacidad (no lo hace aunque se le explique)"
     LANGUAGE = "una lengua o la jerga de un campo entero"
-    JUDGEMENT = "criterio: elige mal entre respuestas aceptables"
+    JUDGEMENT = "criterio (elige mal entre respuestas aceptables)"
     ACTING = "hacer cuentas, consultar o actuar"
-    COST = "abaratarlo: acierta, pero cuesta o tarda demasiado"
+    COST = "abaratarlo (acierta, pero cuesta o tarda demasiado)"
     UNKNOWN = "no se sabe"
 
 
@@ -202,31 +202,37 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
         Rung.FULL: (FULL_EXAMPLES, FULL_HOURS),
         Rung.CONTINUED: (0, CONTINUED_HOURS),
     }.get(rung, (0, 0))
-    has, lacks, text = number(needs.examples), needs.named, needs.own_text
-    costly = needs.cost_critical and Lack.COST not in lacks
-    searched = Rung.RAG in needs.tried or Lack.MISSED_RETRIEVAL in lacks
-    missing = {
-        f"al menos {number(examples)} ejemplos revisados (hay {has})": needs.examples < examples,
-        f"{number(hours)} h de GPU o más (hay {needs.gpu_hours:g})": needs.gpu_hours < hours,
-        "tener los pesos": rung > Rung.HOSTED_TUNING and needs.api_only,
-        "que todo quepa en la petición": rung == Rung.LONG_CONTEXT and not needs.fits,
-        "que el coste no decida": rung == Rung.LONG_CONTEXT and costly,
-        "haber buscado ya": rung == Rung.BETTER_RETRIEVAL and not searched,
-        "poder usar otro modelo": rung == Rung.OTHER_MODEL and not needs.better_model,
-        "que se trate de poner etiquetas": rung == Rung.ENCODER and Lack.LABELS not in lacks,
-        "un proveedor que ajuste": rung == Rung.HOSTED_TUNING
-        and not (needs.api_only and needs.vendor_tuning),
-        "algo que ya lo haga bien": rung == Rung.DISTILL and not needs.teacher,
-        f"al menos {PREFERENCES} preferencias (hay {number(needs.preferences)})": rung
-        == Rung.PREFERENCES
-        and needs.preferences < PREFERENCES,
-        "un programa que corrija": rung == Rung.RFT and not needs.verifier,
-        "haber probado antes LoRA": rung == Rung.FULL and Rung.LORA not in needs.tried,
-        f"{number(CONTINUED_TOKENS)} tokens propios o más (hay {number(text)})": rung
-        == Rung.CONTINUED
-        and text < CONTINUED_TOKENS,
+    has, preferences, text = map(number, (needs.examples, needs.preferences, needs.own_text))
+    own = {
+        Rung.LONG_CONTEXT: {
+            "que todo quepa en la petición": needs.fits,
+            "que el coste no decida": not needs.cost_critical or Lack.COST in needs.named,
+        },
+        Rung.BETTER_RETRIEVAL: {
+            "haber buscado ya": Rung.RAG in needs.tried or Lack.MISSED_RETRIEVAL in needs.named
+        },
+        Rung.OTHER_MODEL: {"poder usar otro modelo": needs.better_model},
+        Rung.ENCODER: {"que se trate de poner etiquetas": Lack.LABELS in needs.named},
+        Rung.HOSTED_TUNING: {"un proveedor que ajuste": needs.api_only and needs.vendor_tuning},
+        Rung.DISTILL: {"algo que ya lo haga bien": needs.teacher},
+        Rung.PREFERENCES: {
+            f"al menos {PREFERENCES} preferencias (hay {preferences})": needs.preferences
+            >= PREFERENCES
+        },
+        Rung.RFT: {"un programa que corrija": needs.verifier},
+        Rung.FULL: {"haber probado antes LoRA": Rung.LORA in needs.tried},
+        Rung.CONTINUED: {
+            f"{number(CONTINUED_TOKENS)} tokens propios o más (hay {text})": needs.own_text
+            >= CONTINUED_TOKENS
+        },
     }
-    return tuple(what for what, lacks in missing.items() if lacks)
+    met = {
+        f"al menos {number(examples)} ejemplos revisados (hay {has})": needs.examples >= examples,
+        f"{number(hours)} h de GPU o más (hay {needs.gpu_hours:g})": needs.gpu_hours >= hours,
+        "tener los pesos": rung <= Rung.HOSTED_TUNING or not needs.api_only,
+        **own.get(rung, {}),
+    }
+    return tuple(what for what, holds in met.items() if not holds)
 
 
 def trains(rung: Rung) -> bool:

@@ -10,7 +10,6 @@ from course_lib.beyond import (
     advantages,
     batch_of,
     dpo_loss,
-    drift,
     log_probs,
     only,
     prefer,
@@ -86,36 +85,6 @@ def test_log_probs_are_those_of_the_whole_model_wherever_the_padding_is(chat, pr
             every = model(ids[None]).logits[0, :-1].log_softmax(-1)
             each = every.gather(1, ids[1:, None])[:, 0]
             assert torch.allclose(got[i].sum(), each[labels[1:] != IGNORED].sum(), atol=1e-3)
-
-
-def test_drift_is_the_divergence_of_the_first_from_the_second(chat):
-    # Hecha a mano: la media de Σ p (ln p - ln q), con p del primero y q del segundo.
-    model, tokenizer = chat
-    other = copy.deepcopy(model)
-    for weight in other.parameters():
-        weight.data *= 1.05
-    (row,) = rows(tokenizer, ("Hola.", "Hola, Ana."))
-    ids = torch.tensor([row.input_ids])
-    with torch.no_grad():
-        p, q = (m(ids).logits[0, :-1].log_softmax(-1) for m in (model, other))
-    told = [i for i, label in enumerate(row.labels[1:]) if label != IGNORED]
-    by_hand = (p.exp() * (p - q)).sum(-1)[told].mean().item()
-    pad = tokenizer.pad_token_id
-    assert drift(model, other, [row], pad) == pytest.approx(by_hand, rel=1e-4)
-    assert drift(other, model, [row], pad) != pytest.approx(by_hand, rel=1e-2)
-
-
-def test_drift_is_zero_with_oneself_and_grows_with_the_distance(chat):
-    model, tokenizer = chat
-    some = rows(tokenizer, ("¿Cuál es la capital de Perú?", "Lima."), ("Hola.", "Hola, Ana."))
-    assert drift(model, model, some, tokenizer.pad_token_id) == 0
-    near, far = copy.deepcopy(model), copy.deepcopy(model)
-    for other, size in ((near, 0.01), (far, 0.05)):
-        torch.manual_seed(0)
-        for weight in other.parameters():
-            weight.data += size * torch.randn_like(weight)
-    a, b = (drift(other, model, some, tokenizer.pad_token_id) for other in (near, far))
-    assert 0 < a < b
 
 
 def test_the_dpo_loss_is_that_of_trl(chat, tmp_path):
