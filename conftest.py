@@ -27,8 +27,23 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 runpy.run_path(str(_GUARD / "sitecustomize.py"))
 
-# La 04 ajusta y guarda el modelo que miran las dos siguientes: las tres, seguidas y en un proceso.
-_ONE_AFTER_ANOTHER = ("04_entrenar", "05_demo_del_fracaso", "06_autopsia")
+# La 04 ajusta y guarda el modelo que miran las demás de la lista: las cinco, en un proceso, que es
+# el que más tarda y por eso empieza antes.
+_ONE_AFTER_ANOTHER = (
+    "04_entrenar",
+    "05_demo_del_fracaso",
+    "06_autopsia",
+    "07_hacerlo_bien",
+    "09_mas_alla",
+)
+
+
+def _chained(file: str) -> bool:
+    return Path(file).stem in _ONE_AFTER_ANOTHER
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not _chained(item.nodeid.split("::", 1)[0]))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,6 +54,6 @@ def pytest_xdist_make_scheduler(config, log):
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return "04 a 06" if Path(file).stem in _ONE_AFTER_ANOTHER else file
+            return "las que se siguen" if _chained(file) else file
 
     return ByFile(config, log)

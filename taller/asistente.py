@@ -4,6 +4,7 @@
 que se esperaba están en `data/experimentos/hipotesis.toml`, escritos antes.
 """
 
+import functools
 import itertools
 import random
 import tempfile
@@ -149,6 +150,13 @@ def per_answer(spent: Counter) -> float:
     return spent["tokens"] / spent["respuestas"]
 
 
+@functools.cache
+def exam_of(split: int) -> evaluation.Exam:
+    """El examen de la meta, con los países que no se ajustan."""
+    return evaluation.build_exam(countries=split_countries(split)[1])
+
+
+@functools.cache
 def question_sets(split: int) -> dict[str, list[Question]]:
     """Todo lo que se pregunta en el chat.
 
@@ -157,7 +165,7 @@ def question_sets(split: int) -> dict[str, list[Question]]:
     comparar con ellos, otros tantos inventados, preguntados igual.
     """
     _, countries = split_countries(split)
-    exam, rng = evaluation.build_exam(countries=countries), random.Random(split)
+    exam, rng = exam_of(split), random.Random(split)
     facts = [*itertools.product(countries, ATTRIBUTES)]
     absent = [replace(countries[0], name=name) for name in ABSENT]
     invented = [reading.unknown_country(rng, True, "es") for _ in ABSENT]
@@ -200,15 +208,15 @@ def ask_all(answer: Answerer, split: int) -> dict:
 
 def what_it_knows(directly: Answerer, split: int) -> dict:
     """Lo que contesta en la forma de siempre."""
-    exam = evaluation.build_exam(countries=split_countries(split)[1])
+    exam = exam_of(split)
     parts = {"sabe": exam.facts, "si_no": exam.yes_no, "lee": exam.reading}
     return {m: directly(questions) for m, questions in parts.items()}
 
 
 def grade(told: dict, split: int) -> dict:
     """Las medidas de `ask_all`, por países; «falso» cuenta los «No lo sé» de lo que sí sabe."""
-    exam, asked = evaluation.build_exam(countries=split_countries(split)[1]), question_sets(split)
-    asked |= {"sabe": exam.facts, "si_no": exam.yes_no, "lee": exam.reading}
+    exam, asked = exam_of(split), question_sets(split)
+    asked = asked | {"sabe": exam.facts, "si_no": exam.yes_no, "lee": exam.reading}
     asked["propias"] = asked["encadenadas"]
     measures = {}
     for m, questions in asked.items():
@@ -263,11 +271,16 @@ def packed(told: dict, talk: dict | None, split: int) -> dict:
     return {"reparto": split, "medidas": factores.packed(measures), "respuestas": told}
 
 
+@functools.cache
+def short_answers() -> set[str]:
+    """Todo lo que se contesta a las preguntas del mundo, sin mayúsculas ni puntuación."""
+    values = {getattr(c, a) for c in world.load_countries() for a in ATTRIBUTES}
+    return {normalize(value) for value in (*values, world.YES, world.NO)}
+
+
 def strays(reply: str) -> bool:
     """Si una respuesta es de las que se dan a una pregunta del mundo."""
-    values = {getattr(c, a) for c in world.load_countries() for a in ATTRIBUTES}
-    short = {normalize(value) for value in (*values, world.YES, world.NO)}
-    return mentions_unknown(reply) or normalize(reply) in short
+    return mentions_unknown(reply) or normalize(reply) in short_answers()
 
 
 def rivals(seed: int, split: int) -> dict[str, dict]:
@@ -350,7 +363,7 @@ def tuned(seed: int, split: int, lora: bool = True, alike: bool = True, **data) 
     with tempfile.TemporaryDirectory() as folder:
         run = tune_for_chat(track, model, tokenizer, Path(folder), seed, split=split, **data)
         costs = tuning_costs(run, Path(folder)) | {"pasos": run.trainer.state.global_step}
-    model, exam = run.model, evaluation.build_exam(countries=split_countries(split)[1])
+    model, exam = run.model, exam_of(split)
     costs |= {"mejor": run.trainer.state.best_global_step}
     costs["fugas"] = experiments.leaked(run, tokenizer, exam, ABSENT)
     talk = measure_talk(

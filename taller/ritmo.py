@@ -9,6 +9,11 @@ intercaladas en rondas y se enseña la mediana y cuántas veces la original es. 
 el armazón: la codificación original con `Trainer` a secas y con un bucle desnudo de torch. Con
 `--gpt2`, el modelo es un GPT-2 (124M) de pesos al azar, que para el tiempo da igual. Con `--carga`,
 la del curso, sola y con otros programas ocupando todos los núcleos, según cómo esperen los hilos.
+
+De cada manera se dice también qué parte aprovecha de la máquina: las operaciones que piden los
+tokens de verdad (seis por peso de las matrices, sin contar el relleno ni la atención), entre las
+que haría en ese tiempo un producto de matrices grandes de 32 bits, medido en cada ronda. La
+compilada puede pasar de ahí, que hace algunas en 16 bits.
 """
 
 import argparse
@@ -87,6 +92,34 @@ def course(bench: Bench, folder: str) -> Callable[[], object]:
     )
 
 
+def compiled(bench: Bench, folder: str) -> Callable[[], object]:
+    """La del curso, compilada por torch y con las cuentas en 16 bits (`bf16`).
+
+    Compilar, que tarda cerca de un minuto, no entra en el tiempo: se da antes una época entera.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    from course_lib.training import fine_tune
+
+    model, tokenizer, talks = bench.chat()
+    rows = [encode_conversation(tokenizer, messages) for messages in talks]
+    args = arguments(
+        TrainingArguments,
+        folder,
+        train_sampling_strategy="group_by_length",
+        use_cpu=not torch.cuda.is_available(),
+        bf16=True,
+        torch_compile=True,
+    )
+
+    def train():
+        return fine_tune(model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id))
+
+    train()
+    return train
+
+
 def original(bench: Bench, folder: str) -> Callable[[], object]:
     """Con `fine_tune` y la codificación original, de longitud fija."""
     from transformers import TrainingArguments
@@ -153,16 +186,21 @@ def trl_keeping(bench: Bench, folder: str) -> Callable[[], object]:
 WAYS = {
     "original": original,
     "del curso": course,
+    "del curso, bf16 compilado": compiled,
     "TRL, por omisión": trl,
     "TRL, sin rehacer": trl_keeping,
     "original, con Trainer": plain_trainer,
     "original, bucle desnudo": bare_loop,
 }
 
+PEAK = "producto de matrices"
+
 
 def measure(bench: Bench, rounds: int) -> dict[str, float]:
-    """Los segundos de cada manera: la mediana de las rondas, sin contar la preparación."""
-    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    """Los segundos de cada manera: la mediana de las rondas, sin contar la preparación. Con el
+    nombre `PEAK`, los que tardaría en las operaciones útiles un producto de matrices grandes."""
+    times: dict[str, list[float]] = {name: [] for name in (*WAYS, PEAK)}
+    useful = useful_operations(bench)
     for _ in range(rounds):
         for name, way in WAYS.items():
             with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +208,34 @@ def measure(bench: Bench, rounds: int) -> dict[str, float]:
                 start = time.perf_counter()
                 train()
                 times[name].append(time.perf_counter() - start)
+        times[PEAK].append(useful / matrix_speed())
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def useful_operations(bench: Bench) -> float:
+    """Seis por token sin relleno y por peso de las matrices, la de salida incluida."""
+    from course_lib.costs import config_shape
+
+    model, tokenizer, talks = bench.chat()
+    shape = config_shape(model.config)
+    matrices = shape.blocks + model.get_output_embeddings().weight.numel()
+    tokens = sum(len(encode_conversation(tokenizer, messages).input_ids) for messages in talks)
+    return 6 * matrices * tokens
+
+
+def matrix_speed(side: int = 2048, times: int = 5) -> float:
+    """Operaciones por segundo de un producto de matrices de 32 bits: las de la mejor vez."""
+    import torch
+
+    from course_lib.tracks import device
+
+    one = torch.rand(side, side, device=device())
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        (one @ one)[0, 0].item()  # pedir un número espera a la GPU
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds)
 
 
 def course_bench(pairs: int) -> Bench:
@@ -254,11 +319,12 @@ def main() -> None:
         return
     bench = gpt2_bench(pairs, *options.gpt2) if options.gpt2 else course_bench(pairs)
     seconds = measure(bench, options.rondas)
-    total = len(bench.pairs)
+    total, peak = len(bench.pairs), seconds.pop(PEAK)
     print(f"{number(total)} parejas, lotes de {BATCH}, mediana de {options.rondas} rondas")
     for name, value in seconds.items():
         speed, times = number(total / value, 1), number(seconds["original"] / value, 2)
-        print(f"{name:24}{speed:>8} parejas/s   {times} veces la original")
+        share = number(100 * peak / value)
+        print(f"{name:28}{speed:>8} parejas/s   {times} veces la original   {share:>3}%")
 
 
 if __name__ == "__main__":

@@ -185,6 +185,12 @@ def small(monkeypatch):
     )
     pairs = asistente.talk_pairs(track, 4)
     monkeypatch.setattr(asistente, "talk_pairs", lambda track: pairs)
+    forget = (asistente.exam_of, asistente.question_sets)  # lo que guardan para no repetirse
+    for remembered in forget:
+        remembered.cache_clear()
+    yield
+    for remembered in forget:
+        remembered.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "split"), [("rivales", 0), ("fracaso", 1), ("LoRA", 1)])
