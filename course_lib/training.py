@@ -7,6 +7,7 @@ de la memoria o el disco que se acaban, lo rodea desde fuera: está en `resume`.
 import copy
 import os
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,9 @@ class Run:
     """Un entrenamiento acabado.
 
     `log` son las anotaciones de `Trainer` (paso, pérdida, tasa…) con una columna más por clase de
-    token (`loss_reply`, `loss_padding`…), en nats por token; `seconds`, lo que tardó (si se
-    reanudó, solo desde entonces). `start` identifica los pesos de partida, si se apuntaron.
+    token de los que cuentan (`loss_reply`, `loss_padding`…), en nats por token; `seconds`, lo que
+    tardó (si se reanudó, solo desde entonces). `start` identifica los pesos de partida, si se
+    apuntaron.
     """
 
     model: Any
@@ -144,25 +146,25 @@ def split_loss_trainer() -> type:
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             kinds = inputs.pop("kinds")[:, 1:]
             counted = inputs.pop("labels")[:, 1:] != IGNORED
-            outputs = model(**inputs)
-            # Se predice cada token desde el anterior: se comparan ids[1:] con logits[:-1].
-            targets, logits = inputs["input_ids"][:, 1:], outputs.logits[:, :-1].float()
-            losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-            losses = losses.view_as(targets)
+            bare = self.accelerator.unwrap_model(model)
+            with only_scoring(bare, torch.nn.functional.pad(counted, (0, 1))):
+                outputs = model(**inputs)
+            # Se predice cada token desde el anterior: a ids[1:] los puntúan los logits[:-1].
+            targets, scores = inputs["input_ids"][:, 1:][counted], outputs.logits.float()
+            losses = cross_entropy(scores, targets, reduction="none")
             if model.training:
-                each = kinds.flatten()
-                sums = torch.bincount(each, losses.detach().flatten(), len(Kind))[: len(Kind)]
-                counts = torch.bincount(each, minlength=len(Kind))[: len(Kind)]
+                each = kinds[counted]
+                sums = torch.bincount(each, losses.detach(), len(Kind))
+                counts = torch.bincount(each, minlength=len(Kind))
                 # Antes a la CPU y después a float64, que en MPS no existe.
                 self.by_kind = self.by_kind + torch.stack([sums, counts]).cpu().double()
             # Al acumular gradientes o repartir entre procesos, `Trainer` cuenta los tokens de todo
             # el paso. Y como cada proceso pone su parte y luego se hace la media, no la suma, hay
             # que multiplicar por cuántos son.
             if model.training and num_items_in_batch is not None:
-                loss = (losses * counted).sum() * self.accelerator.num_processes
-                loss = loss / num_items_in_batch
+                loss = losses.sum() * self.accelerator.num_processes / num_items_in_batch
             else:
-                loss = (losses * counted).sum() / counted.sum()
+                loss = losses.mean()
             return (loss, outputs) if return_outputs else loss
 
         def _get_num_items_in_batch(self, batch_samples, device):
@@ -174,7 +176,6 @@ def split_loss_trainer() -> type:
                 left = len(self.train_dataset) % (each * self.args.world_size)
                 mine = max(left - each * self.args.process_index, 0) if left else each
                 batch_samples[-1]["labels"][mine:] = IGNORED
-                batch_samples[-1]["kinds"][mine:] = len(Kind)  # de ninguna clase
             return super()._get_num_items_in_batch(batch_samples, device)
 
         def log(self, logs, *args, **kwargs):
@@ -190,6 +191,25 @@ def split_loss_trainer() -> type:
             super().log(logs, *args, **kwargs)
 
     return SplitLossTrainer
+
+
+@contextmanager
+def only_scoring(model, places):
+    """Mientras dura, la capa de salida de `model` solo puntúa las posiciones `places`.
+
+    Puntuar un token contra todo el vocabulario cuesta, en un modelo pequeño, como los bloques, y
+    los que no cuentan en la pérdida no hacen falta: así `logits` va de (filas, tokens, vocabulario)
+    a (posiciones, vocabulario).
+
+    Args:
+        places: booleanos (filas, tokens).
+    """
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][places],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def progress_bar():

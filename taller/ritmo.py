@@ -17,6 +17,7 @@ compilada puede pasar de ahí, que hace algunas en 16 bits.
 """
 
 import argparse
+import gc
 import logging
 import os
 import statistics
@@ -205,6 +206,7 @@ def measure(bench: Bench, rounds: int) -> dict[str, float]:
         for name, way in WAYS.items():
             with tempfile.TemporaryDirectory() as folder:
                 train = way(bench, folder)
+                gc.freeze()  # `Trainer` recoge la basura al empezar, y repasaría todo lo importado
                 start = time.perf_counter()
                 train()
                 times[name].append(time.perf_counter() - start)

@@ -98,7 +98,7 @@ def main(
     (own / "vistas.json").write_text(json.dumps(seen), encoding="utf-8")
     if run.trainer.is_world_process_zero():
         losses = [
-            {name: entry[name] for name in ("loss", "loss_user", "loss_reply")}
+            {name: entry[name] for name in ("loss", "loss_reply")}
             for entry in run.log
             if "loss" in entry
         ]

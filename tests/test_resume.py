@@ -81,7 +81,7 @@ def same(one, other):
 
 
 def losses(run):
-    names = ("step", "loss", "loss_reply", "loss_marker")
+    names = ("step", "loss", "loss_reply", "loss_end")
     return [[row[name] for name in names] for row in run.log if "loss" in row]
 
 

@@ -91,7 +91,7 @@ def test_out_of_memory_smaller_batches_give_the_loss_and_weights_of_the_whole_on
     for sentence, size in zip(said, pieces):
         assert f"en {6 // size} trozos de {size}" in sentence and "mismos 6 ejemplos" in sentence
     assert close(whole, parts) and not close(whole, type("", (), {"model": make_model()}))
-    for name in ("loss", "loss_reply", "loss_marker"):
+    for name in ("loss", "loss_reply", "loss_end"):
         assert losses(parts, name) == pytest.approx(losses(whole, name), abs=1e-4)
 
 
