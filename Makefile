@@ -14,7 +14,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.preparado
 
 .DEFAULT_GOAL := ayuda
-.PHONY: ayuda curso test lab colab revisar limpiar
+.PHONY: ayuda curso test lab sitio colab revisar limpiar
 
 ayuda: ## muestra esta ayuda
 	@echo "Órdenes del curso:"
@@ -34,6 +34,10 @@ lab: $(READY) ## abre las lecciones en JupyterLab
 		"@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+sitio: $(READY) ## hace en salida/sitio/ el sitio del curso, que se lee y se busca sin red
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[sitio]"
+	@$(PY) -m taller.sitio
 
 colab: $(READY) ## ejecuta las lecciones en un entorno con las versiones de Colab
 	@$(PY) -m taller.colab resolver

@@ -22,6 +22,7 @@ DICTIONARY = "es_ES"
 DEFAULT_FILES = (
     "*.md",
     "data/*/README.md",
+    "taller/pagina/*.md",
     "notebooks/*.ipynb",
     "course_lib/**/*.py",
     "taller/*.py",
@@ -36,6 +37,7 @@ NOT_PROSE = re.compile(
     r"|<!--.*?-->|</?[a-zA-Z][^<>]*>"  # HTML
     r"|\]\([^)]*\)"  # destino de un enlace
     r"|https?://\S+|\S+@\S+"
+    r"|\{+ ?\w+ ?\}+"  # lo que Sphinx sustituye
     r"|\S*[\w)][/\\_]\w\S*|\w+\.(?:py|md|toml|txt|json|jsonl|ipynb|cfg|safetensors)\b"  # rutas
     r"|^\s*>>>.*?(?=\n\s*\n|\Z)"  # ejemplos ejecutables de un docstring
     r"|\\[nt]",

@@ -1,0 +1,52 @@
+"""El sitio: lo que se le da a Sphinx, y lo que no debe cambiar por el camino."""
+
+import json
+import re
+
+import pytest
+
+from course_lib.lessons import find_notebooks, read_notebook
+from taller import sitio
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fuente") / "sitio"
+    sitio.write_source(folder, find_notebooks())
+    return folder
+
+
+def test_every_lesson_is_listed_and_its_cells_are_those_of_the_notebook(source):
+    listed = re.findall(r"^(\d\d_\w+)$", (source / "index.md").read_text(encoding="utf-8"), re.M)
+    assert listed == [path.stem for path in find_notebooks()]
+    for path in find_notebooks():
+        made, original = read_notebook(source / path.name), read_notebook(path)
+        for one, other in zip(made.cells, original.cells, strict=True):
+            assert one.source == other.source
+            assert one.get("outputs") == other.get("outputs")
+
+
+def test_the_folded_cell_stays_folded_and_every_figure_is_told_in_words(source):
+    figures = 0
+    for path in find_notebooks():
+        cells = [c for c in read_notebook(source / path.name).cells if c.cell_type == "code"]
+        assert "hide-input" in cells[0].metadata["tags"]
+        for cell in cells:
+            if any("image/png" in output.get("data", {}) for output in cell.outputs):
+                figures += 1
+                assert len(cell.metadata["mystnb"]["image"]["alt"]) > 20
+    assert figures > 10
+
+
+def test_the_words_of_the_glossary_are_in_the_lessons_it_says(source):
+    script = (source / "_static" / "palabras.js").read_text(encoding="utf-8")
+    words = json.loads(script[script.index("{") : script.rindex("}") + 1])
+    lessons = {path.stem[:2]: path.read_text(encoding="utf-8").lower() for path in find_notebooks()}
+    missing = [
+        f"{word}: {lesson}"
+        for word, said in words.items()
+        for lesson in re.findall(r"\d\d", said["dice"].split("(Lecci")[1])
+        if word not in lessons[lesson]
+    ]
+    assert len(words) > 20 and not missing
+    assert words["tasa de aprendizaje"]["ancla"] == "tasa-de-aprendizaje-learning-rate"
