@@ -12,6 +12,7 @@ from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
+from html import escape
 
 from course_lib import read_toml
 from course_lib.chat import widget_data
@@ -335,67 +336,91 @@ def format_advice(advice: Advice) -> str:
 
 
 def decision_form():
-    """El formulario del consejero, con ipywidgets (7 u 8): cambia el consejo al tocar un control.
+    """El formulario del consejero (ipywidgets 7 u 8): a un lado lo que hay, al otro el consejo.
 
-    `form.needs()` da lo marcado, y `form.controls`, los controles por su nombre.
+    `form.needs()` da lo marcado, y `form.controls`, los controles por su nombre; los de `lacks` y
+    `tried`, que son casillas, además por su opción.
     """
     import ipywidgets as widgets
     from nbconvert.filters import markdown2html
 
-    wide = {"style": {"description_width": "11em"}, "layout": widgets.Layout(width="34em")}
-    steps = [(rung_name(rung).replace("*", ""), rung) for rung in Rung if rung > Rung.NOTHING]
-    counts = {
-        "examples": "Ejemplos revisados",
-        "preferences": "Preferencias",
-        "own_text": "Tokens propios",
+    def tick(text: str, value: bool = False):
+        return widgets.Checkbox(value, description=text, indent=False, layout={"width": "auto"})
+
+    def ask(text: str):
+        wide = {"style": {"description_width": "10em"}, "layout": {"width": "19em"}}
+        return widgets.Text("0", description=text, **wide)
+
+    lacks = {lack: tick(lack, lack is Lack.UNKNOWN) for lack in Lack}
+    tried = {rung: tick(rung_name(rung).replace("*", "")) for rung in Rung if rung > Rung.NOTHING}
+    amounts = {
+        "examples": ask("Ejemplos revisados"),
+        "preferences": ask("Preferencias"),
+        "own_text": ask("Tokens propios"),
+        "gpu_hours": ask("Horas de GPU"),
     }
-    choices = {"lacks": (list(Lack), "Le falta"), "tried": (steps, "Ya probado")}
     switches = {
-        "has_evaluation": "Tengo un conjunto de evaluación",
-        "cost_critical": "El coste o la espera de cada respuesta deciden",
-        "private": "Los datos no pueden salir",
-        "api_only": "Solo lo uso por API",
-        "vendor_tuning": "Quien da la API también ajusta",
-        "better_model": "Podría usar otro modelo",
-        "verifier": "Un programa puede corregir las respuestas",
-        "teacher": "Algo más caro ya lo hace bien",
-        "fits": "Todo lo que hay que saber cabe en la petición",
-        "maintained": "Alguien lo mantendrá",
-        "worth_it": "Arreglarlo compensa",
+        "has_evaluation": tick("Tengo un conjunto de evaluación"),
+        "cost_critical": tick("El coste o la espera de cada respuesta deciden"),
+        "private": tick("Los datos no pueden salir"),
+        "api_only": tick("Solo lo uso por API"),
+        "vendor_tuning": tick("Quien da la API también ajusta"),
+        "better_model": tick("Podría usar otro modelo", True),
+        "verifier": tick("Un programa puede corregir las respuestas"),
+        "teacher": tick("Algo más caro ya lo hace bien"),
+        "fits": tick("Todo lo que hay que saber cabe en la petición"),
+        "maintained": tick("Alguien lo mantendrá"),
+        "worth_it": tick("Arreglarlo compensa", True),
     }
-    controls = {}
-    for name, (options, text) in choices.items():
-        controls[name] = widgets.SelectMultiple(
-            options=options, description=text, rows=min(9, len(options)), **wide
-        )
-    controls["lacks"].value = (Lack.UNKNOWN,)
-    for name, text in counts.items():
-        controls[name] = widgets.BoundedIntText(max=10**12, description=text, **wide)
-    controls["gpu_hours"] = widgets.BoundedFloatText(max=1e9, description="Horas de GPU", **wide)
-    for name, text in switches.items():
-        usual = name in ("better_model", "worth_it")
-        controls[name] = widgets.Checkbox(
-            value=usual, description=text, indent=False, layout=wide["layout"]
-        )
-    screen = widgets.HTML()
 
     def needs() -> Needs:
-        return Needs(**{name: control.value for name, control in controls.items()})
+        if not any(box.value for box in lacks.values()):
+            raise ValueError("Marca al menos una cosa de «Le falta».")
+        marked = [tuple(o for o, box in group.items() if box.value) for group in (lacks, tried)]
+        typed = {name: read_number(control.value) for name, control in amounts.items()}
+        yes_or_no = {name: control.value for name, control in switches.items()}
+        return Needs(marked[0], tried=marked[1], **typed, **yes_or_no)
 
     def update(_=None) -> None:
-        if not controls["lacks"].value:
-            screen.value = "Elige al menos una cosa de «Le falta»."
-            return
-        page = markdown2html(format_advice(advise(needs())))
+        try:
+            page = markdown2html(format_advice(advise(needs())))
+        except ValueError as error:
+            page = escape(str(error))
         # En otra pestaña: si no, el enlace se llevaría por delante la de JupyterLab.
-        screen.value = page.replace("<a ", '<a target="_blank" rel="noopener" ')
+        link = '<a style="text-decoration: underline" target="_blank" rel="noopener" '
+        screen.value = page.replace("<a ", link)
 
-    for control in controls.values():
-        control.observe(update, names="value")
+    groups = {"Le falta": lacks, "Lo que hay": amounts | switches, "Ya probado": tried}
+    asked = []
+    for title, group in groups.items():
+        asked += [widgets.HTML(f"<b>{title}</b>"), *group.values()]
+    # Cada lado se desplaza por su cuenta: el consejo se ve cambiar al tocar cualquier control.
+    side = {"display": "block", "max_height": "36em", "overflow": "auto"}
+    screen = widgets.HTML(layout=side | {"flex": "1 1 20em"})
+    form = widgets.HBox([widgets.VBox(asked, layout=side | {"width": "28em"}), screen])
+    form.layout.flex_flow = "row wrap"
+    form.needs, form.controls = needs, {"lacks": lacks, "tried": tried, **amounts, **switches}
+    for group in groups.values():
+        for control in group.values():
+            control.observe(update, names="value")
     update()
-    form = widgets.VBox([*controls.values(), screen])
-    form.needs, form.controls = needs, controls
     return form
+
+
+def read_number(text: str) -> float:
+    """Una cantidad escrita a mano, con la coma y los puntos de millar del español; nada es cero.
+
+    >>> read_number("20.000"), read_number("1,5"), read_number("1.5"), read_number("")
+    (20000, 1.5, 1.5, 0)
+
+    Raises:
+        ValueError: si no es un número, o es negativo.
+    """
+    plain = re.sub(r"\.(?=\d{3}(?!\d))", "", text.strip()).replace(",", ".") or "0"
+    if not re.fullmatch(r"\d{1,15}(\.\d{1,9})?", plain):
+        raise ValueError(f"«{text}» no es una cantidad: escríbela con cifras, como 1.500 o 2,5.")
+    value = float(plain)
+    return int(value) if value.is_integer() else value
 
 
 def decision_widget() -> None:

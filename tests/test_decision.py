@@ -244,14 +244,33 @@ def test_markdown_has_the_rung_the_warning_and_linked_sources():
 
 def test_the_form_answers_as_the_function_does():
     form = decision_form()
-    form.controls["lacks"].value = (Lack.STYLE,)
-    form.controls["tried"].value = (Rung.PROMPT,)
+    form.controls["lacks"][Lack.UNKNOWN].value = False
+    form.controls["lacks"][Lack.STYLE].value = True
+    form.controls["tried"][Rung.PROMPT].value = True
     for name in ("has_evaluation", "maintained", "cost_critical"):
         form.controls[name].value = True
-    form.controls["examples"].value, form.controls["gpu_hours"].value = 20_000, 10
-    means = RICH | {"gpu_hours": 10.0, "cost_critical": True}
+    form.controls["examples"].value, form.controls["gpu_hours"].value = "20.000", "10,5"
+    means = RICH | {"gpu_hours": 10.5, "cost_critical": True}
     assert form.needs() == Needs((Lack.STYLE,), tried=(Rung.PROMPT,), **means)
     assert "ajuste fino con LoRA" in form.children[-1].value
+
+
+@pytest.mark.parametrize("typed", ["muchos", "<b>", "1,2,3", "inf", "nan", "-1", "1e400"])
+def test_what_is_not_an_amount_is_said_in_place_of_the_advice(typed):
+    form = decision_form()
+    form.controls["examples"].value = typed
+    said = form.children[-1].value
+    assert "Empieza por" not in said and "<b>" not in said
+    assert "no es una cantidad: escríbela con cifras" in said
+    form.controls["examples"].value = "12"
+    assert "Empieza por" in form.children[-1].value
+
+
+def test_with_nothing_lacking_the_form_asks_what_is():
+    form = decision_form()
+    form.controls["lacks"][Lack.UNKNOWN].value = False
+    assert "Empieza por" not in form.children[-1].value
+    assert "Marca al menos una" in form.children[-1].value
 
 
 def test_where_nothing_draws_the_form_its_advice_is_read_as_text(monkeypatch):
