@@ -62,10 +62,11 @@ def read_toml(*parts: str) -> dict:
 def output_path(*parts: str) -> Path:
     """La ruta de un archivo de los que producen las lecciones, en una carpeta que ya existe.
 
-    Es `salida/`, al lado de `notebooks/`, o la que diga la variable de entorno `CURSO_SALIDA`.
+    Es `salida/`, al lado de `notebooks/` y de `mis_cuadernos/`, o la que diga la variable de
+    entorno `CURSO_SALIDA`.
     """
     here = Path.cwd()
-    default = (here.parent if here.name == "notebooks" else here) / "salida"
+    default = (here.parent if here.name in ("notebooks", "mis_cuadernos") else here) / "salida"
     path = Path(os.environ.get("CURSO_SALIDA") or default).joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

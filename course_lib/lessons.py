@@ -1,9 +1,10 @@
-"""Ejecuta los cuadernos de principio a fin y deja cada uno, ya ejecutado, listo para leer."""
+"""Los cuadernos: la copia en que escribe cada estudiante, y ejecutarlos y dejarlos para leer."""
 
 import copy
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections import namedtuple
@@ -71,6 +72,56 @@ def course_root() -> Path:
     """La carpeta del repositorio: la actual, si contiene las lecciones, o la de este código."""
     here = Path.cwd()
     return here if (here / "notebooks").is_dir() else Path(__file__).resolve().parents[1]
+
+
+def student_copies(root: Path | None = None) -> Path:
+    """Pone al día la copia de las lecciones en que escribe el estudiante, sin perder nada suyo.
+
+    Está en `mis_cuadernos/`, que git no mira: así se puede actualizar el curso. Lo que decía el
+    curso la última vez se guarda en su carpeta `.curso`, para saber qué ha cambiado quién.
+
+    Returns: la carpeta de las copias.
+
+    Raises:
+        ValueError: si una copia ya no es un cuaderno; se queda como está.
+    """
+    import nbformat
+
+    root = root or course_root()
+    copies = root / "mis_cuadernos"
+    (copies / ".curso").mkdir(parents=True, exist_ok=True)
+    for path in find_notebooks(folder=root / "notebooks"):
+        mine, before = copies / path.name, copies / ".curso" / path.name
+        if mine.exists() and before.exists() and before.read_bytes() == path.read_bytes():
+            continue
+        notebook = read_notebook(path)
+        if mine.exists():
+            old = read_notebook(before if before.exists() else path)
+            notebook = with_answers(notebook, read_notebook(mine), old)
+        written = mine.with_suffix(".nuevo")
+        nbformat.write(notebook, written)
+        os.replace(written, mine)
+        shutil.copyfile(path, before)
+    return copies
+
+
+def with_answers(course, mine, before):
+    """El cuaderno del curso, con las celdas que el estudiante cambió o añadió a su copia.
+
+    Args:
+        before: el cuaderno del curso del que salió esa copia.
+    """
+    was = {cell.id: cell.source for cell in before.cells}
+    own = {cell.id: cell for cell in mine.cells if cell.source != was.get(cell.id)}
+    course.cells = [own.pop(cell.id, cell) for cell in course.cells]
+    previous = None
+    for cell in mine.cells:  # las que quedan en `own`, detrás de la que tenían delante
+        if cell.id in own:
+            ids = [None, *(other.id for other in course.cells)]
+            place = ids.index(previous) if previous in ids else len(course.cells)
+            course.cells.insert(place, cell)
+        previous = cell.id
+    return course
 
 
 def run_notebooks(

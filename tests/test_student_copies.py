@@ -1,0 +1,98 @@
+"""La copia en que escribe el estudiante: se pone al día y nada suyo se pierde."""
+
+import nbformat
+import pytest
+
+from course_lib.lessons import find_notebooks, read_notebook, student_copies
+
+ANSWER = "respuesta = 42  # lo mío"
+
+
+def write(path, *cells: tuple[str, str]) -> None:
+    made = [nbformat.v4.new_code_cell(source, id=name) for name, source in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=made), path)
+
+
+def cells(path) -> list[tuple[str, str]]:
+    return [(cell.id, cell.source) for cell in read_notebook(path).cells]
+
+
+@pytest.fixture
+def course(tmp_path):
+    """Un curso de una lección, y la copia que ya hizo un estudiante."""
+    (tmp_path / "notebooks").mkdir()
+    lesson = tmp_path / "notebooks" / "01_una.ipynb"
+    write(lesson, ("a", "1"), ("b", "respuesta = ..."), ("c", "3"))
+    return lesson, student_copies(tmp_path) / lesson.name
+
+
+def test_the_first_copy_is_the_lesson(course):
+    lesson, copy = course
+    assert copy.parent.name == "mis_cuadernos" and cells(copy) == cells(lesson)
+
+
+def test_without_news_the_copy_is_not_even_opened(course, tmp_path):
+    _, copy = course
+    copy.write_text("a medias")
+    student_copies(tmp_path)
+    assert copy.read_text() == "a medias"
+
+
+def test_news_arrive_and_answers_and_own_cells_stay_in_their_place(course, tmp_path):
+    lesson, copy = course
+    write(
+        copy, ("mia0", "0"), ("a", "1"), ("b", ANSWER), ("mia", "2 + 2"), ("mia2", "x"), ("c", "3")
+    )
+    write(
+        lesson, ("a", "1, mejor"), ("nueva", "n"), ("b", "respuesta = None"), ("c", "3"), ("d", "4")
+    )
+    for _ in range(2):  # la segunda vez no hay nada que hacer
+        student_copies(tmp_path)
+        assert cells(copy) == [
+            ("mia0", "0"), ("a", "1, mejor"), ("nueva", "n"), ("b", ANSWER), ("mia", "2 + 2"),
+            ("mia2", "x"), ("c", "3"), ("d", "4"),
+        ]  # fmt: skip
+
+
+def test_an_answer_to_a_cell_that_the_course_no_longer_has_is_kept(course, tmp_path):
+    lesson, copy = course
+    write(copy, ("a", "1"), ("b", ANSWER), ("c", "3"))
+    write(lesson, ("a", "1"), ("c", "3"))
+    student_copies(tmp_path)
+    assert cells(copy) == [("a", "1"), ("b", ANSWER), ("c", "3")]
+
+
+def test_a_lost_record_of_the_course_loses_no_answer(course, tmp_path):
+    _, copy = course
+    write(copy, ("a", "1"), ("b", ANSWER), ("c", "3"))
+    (copy.parent / ".curso" / copy.name).unlink()
+    student_copies(tmp_path)
+    assert ("b", ANSWER) in cells(copy)
+
+
+def test_a_broken_copy_is_said_and_left_as_it_is(course, tmp_path):
+    lesson, copy = course
+    copy.write_text("a medias")
+    write(lesson, ("a", "otra"))
+    with pytest.raises(ValueError, match=r"mis_cuadernos.01_una.ipynb no es un cuaderno"):
+        student_copies(tmp_path)
+    assert copy.read_text() == "a medias"
+
+
+def test_an_answered_lesson_of_the_course_takes_an_update(tmp_path):
+    lesson = find_notebooks(["3"])[0]
+    (tmp_path / "notebooks").mkdir()
+    there = tmp_path / "notebooks" / lesson.name
+    there.write_bytes(lesson.read_bytes())
+    copy = student_copies(tmp_path) / lesson.name
+    mine = read_notebook(copy)
+    answers = [cell for cell in mine.cells if cell.source.startswith("respuesta = ...")]
+    for cell in answers:
+        cell.source = ANSWER
+    nbformat.write(mine, copy)
+    newer = read_notebook(there)
+    newer.cells[0].source += " (segunda edición)"
+    nbformat.write(newer, there)
+    student_copies(tmp_path)
+    found = [source for _, source in cells(copy)]
+    assert found[0].endswith("(segunda edición)") and found.count(ANSWER) == len(answers) > 0
