@@ -30,10 +30,11 @@ test: $(READY) ## prepara el entorno y pasa las pruebas, también las de cada cu
 		$(wildcard notebooks) tests course_lib
 
 lab: $(READY) ## abre en JupyterLab tu copia de las lecciones, en mis_cuadernos/
-	@$(PY) -c "from course_lib.lessons import student_copies; student_copies()"
+	@$(PY) -m course_lib.cli cuadernos
 	@$(PY) -m jupyter labextension disable --level=sys_prefix \
 		"@jupyterlab/apputils-extension:announcements" 2>/dev/null
-	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/mis_cuadernos/01_cuando_ajustar.ipynb --LabApp.news_url=None \
+	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/mis_cuadernos/01_cuando_ajustar.ipynb \
+		--LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 sitio: $(READY) ## hace en salida/sitio/ el sitio del curso, que se lee y se busca sin red

@@ -1,4 +1,4 @@
-"""La orden `curso`: ejecuta las lecciones y audita tus diálogos."""
+"""La orden `curso`: ejecuta las lecciones, te da tu copia y audita tus diálogos."""
 
 import argparse
 import os
@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     update = "actualiza además los cuadernos de notebooks/ con sus salidas"
     run.add_argument("--guardar", action="store_true", help=update)
 
+    mine = "pone al día tu copia de las lecciones, en mis_cuadernos/, sin tocar lo que escribiste"
+    add_command(commands, "cuadernos", _copy_notebooks, mine)
+
     summary = "busca los errores corrientes en un archivo de diálogos"
     check = add_command(commands, "auditar", _audit, summary)
     check.add_argument("datos", type=Path, help="un .jsonl o .json de diálogos")
@@ -91,6 +94,11 @@ def _run_lessons(arguments) -> int:
         if pending:
             print(f"Lecciones que quedan sin ejecutar: {pending}.", file=sys.stderr)
         return 1
+    return 0
+
+
+def _copy_notebooks(arguments) -> int:
+    print(f"Tu copia de las lecciones está en {lessons.student_copies()}")
     return 0
 
 

@@ -79,7 +79,7 @@ def arguments(kind, folder: str, **changes):
     return kind(folder, **common | changes)
 
 
-def course(bench: Bench, folder: str) -> Callable[[], object]:
+def course(bench: Bench, folder: str, **changes) -> Callable[[], object]:
     """Con `fine_tune` y la codificación de la lección 03, agrupando las filas por su longitud."""
     from transformers import TrainingArguments
 
@@ -87,7 +87,8 @@ def course(bench: Bench, folder: str) -> Callable[[], object]:
 
     model, tokenizer, talks = bench.chat()
     rows = [encode_conversation(tokenizer, messages) for messages in talks]
-    args = arguments(TrainingArguments, folder, train_sampling_strategy="group_by_length")
+    changes |= {"train_sampling_strategy": "group_by_length"}
+    args = arguments(TrainingArguments, folder, **changes)
     return lambda: fine_tune(
         model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id)
     )
@@ -99,24 +100,9 @@ def compiled(bench: Bench, folder: str) -> Callable[[], object]:
     Compilar, que tarda cerca de un minuto, no entra en el tiempo: se da antes una época entera.
     """
     import torch
-    from transformers import TrainingArguments
 
-    from course_lib.training import fine_tune
-
-    model, tokenizer, talks = bench.chat()
-    rows = [encode_conversation(tokenizer, messages) for messages in talks]
-    args = arguments(
-        TrainingArguments,
-        folder,
-        train_sampling_strategy="group_by_length",
-        use_cpu=not torch.cuda.is_available(),
-        bf16=True,
-        torch_compile=True,
-    )
-
-    def train():
-        return fine_tune(model, args, rows, lambda batch: collate(batch, tokenizer.pad_token_id))
-
+    cpu = not torch.cuda.is_available()
+    train = course(bench, folder, use_cpu=cpu, bf16=True, torch_compile=True)
     train()
     return train
 
