@@ -184,7 +184,7 @@ def test_without_lessons_it_says_where_it_looked(tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         ([], "falta: ORDEN"),
-        (["preentrenar"], "'preentrenar' no vale; hay 'ejecutar', 'auditar'"),
+        (["preentrenar"], "'preentrenar' no vale; hay 'ejecutar', 'cuadernos', 'auditar'"),
         (
             ["auditar", "mis.jsonl", "--modelo", "m", "--longitud", "x"],
             "'x' no es un número entero válido",
