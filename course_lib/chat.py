@@ -3,8 +3,10 @@
 El bucle y el widget aceptan cualquier función de texto a texto: sirven igual para tu modelo.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 
 from course_lib.encoding import original_prompt
 
@@ -173,36 +175,52 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
     Donde no hay quien lo dibuje (una página, una terminal) se ve en su lugar una frase que lo dice.
 
     Args:
-        respond: cualquier función de texto a texto.
+        respond: cualquier función de texto a texto; si falla, el chat dice por qué y sigue.
         greeting: lo que se lee antes de empezar.
     """
-    import html
+    import warnings
 
     import ipywidgets as widgets
     from IPython.display import display
 
-    lines = [f"<i>{html.escape(greeting)}</i>"]
-    screen = widgets.HTML(lines[0], layout=widgets.Layout(max_height="24em", overflow="auto"))
+    turns = [bubble("", greeting)]
+    screen = widgets.HTML()
+    # Una columna al revés se queda siempre mirando el final.
+    shape = {"display": "flex", "flex_flow": "column-reverse", "max_height": "24em"}
+    log = widgets.Box([screen], layout=widgets.Layout(overflow="auto", **shape))
     box = widgets.Text(placeholder="Tú: ", continuous_update=False)
     button = widgets.Button(description="Enviar")
 
-    def ask(text: str) -> None:
-        if not text.strip():
-            return
-        try:
-            answer = respond(text)
-        except ValueError as error:
-            answer = f"({error})"
-        lines.append(f"<b>Tú:</b> {html.escape(text)}<br><b>Bot:</b> {html.escape(answer)}")
-        screen.value = "<br>".join(lines)
+    def show(*more: str) -> None:
+        style = "display:flex;flex-direction:column;gap:.4em;line-height:1.4"
+        screen.value = f'<div role="log" style="{style}">{"".join([*turns, *more])}</div>'
 
-    def send(_) -> None:
+    def ask(text: str) -> None:
+        if not text.strip() or button.disabled:
+            return
+        turns.append(bubble("Tú", text))
+        button.disabled, button.description = True, "Espera…"
+        show(bubble("Bot", "…"))  # lo escrito se ve ya, mientras el modelo piensa
+        try:
+            turns.append(bubble("Bot", respond(text)))
+        except ValueError as error:
+            turns.append(bubble("", str(error)))
+        except Exception as error:  # sin esto, en JupyterLab se perdería sin decir nada
+            turns.append(bubble("", f"No ha podido contestar: {type(error).__name__}: {error}"))
+        finally:
+            button.disabled, button.description = False, "Enviar"
+            show()
+
+    def send(*_) -> None:
         text, box.value = box.value, ""
         ask(text)
 
     button.on_click(send)
-    box.observe(lambda change: send(change) if change["new"] else None, names="value")
-    chat = widgets.VBox([screen, widgets.HBox([box, button])])
+    with warnings.catch_warnings():  # la otra manera de saber del Intro envía también al salir
+        warnings.simplefilter("ignore", DeprecationWarning)
+        box.on_submit(lambda _: _soon(send))
+    show()
+    chat = widgets.VBox([log, widgets.HBox([box, button])])
     chat.ask = ask
     instead = (
         "El chat aparece al ejecutar esta celda en JupyterLab o en Colab; si no, usa chat_loop."
@@ -213,6 +231,26 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
     else:  # ipywidgets 7
         chat._ipython_display_ = lambda **_: display(data, raw=True)
     return chat
+
+
+def bubble(who: str, text: str) -> str:
+    """Un turno de la charla en HTML: lo tuyo a la derecha, lo suyo a la izquierda y, sin nadie que
+    lo diga, un aviso. Los colores son transparentes: valen sobre claro y sobre oscuro."""
+    side, color = {"Tú": ("flex-end", "60,130,220"), "Bot": ("flex-start", "128,128,128")}.get(
+        who, ("center", "")
+    )
+    shape = f"background:rgba({color},.22);padding:.4em .8em" if who else "font-style:italic"
+    style = f"align-self:{side};max-width:80%;border-radius:1em;{shape}"
+    said = f"<b>{who}:</b> {escape(text)}" if who else escape(text)
+    return f'<div style="{style};overflow-wrap:anywhere;white-space:pre-wrap">{said}</div>'
+
+
+def _soon(function: Callable[[], None]) -> None:
+    """La llama enseguida, cuando haya llegado el texto: el navegador avisa del Intro antes."""
+    try:
+        asyncio.get_running_loop().call_later(0.1, function)
+    except RuntimeError:  # sin un núcleo detrás
+        function()
 
 
 def widget_data(widget, text: str) -> dict:

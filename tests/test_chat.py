@@ -131,7 +131,7 @@ def widget():
 
 
 def parts(widget):
-    screen, (box, button) = widget.children[0], widget.children[1].children
+    (screen,), (box, button) = (part.children for part in widget.children)
     return screen, box, button
 
 
@@ -144,22 +144,46 @@ def test_the_widget_answers_and_nothing_that_is_typed_or_answered_becomes_html(w
     assert "<b>Bot:</b> ¿&lt;img src=x onerror=y&gt;? &lt;b&gt;&amp;" in screen.value
 
 
-def test_the_enter_key_sends_once_empties_the_box_and_the_button_then_adds_nothing(widget):
+def test_the_button_and_the_enter_key_send_and_leaving_the_box_does_not(widget):
     screen, box, button = parts(widget)
-    box.value = "hola"
+    box.value = "buenas"
+    assert "buenas" not in screen.value  # es lo que llega al salir de la caja
+    button.click()
+    assert (box.value, screen.value.count("<b>Tú:</b> buenas")) == ("", 1)
+    box.value = "adiós"
+    box._handle_string_msg(box, {"event": "submit"}, [])  # lo que manda el navegador con el Intro
     button.click()
     widget.ask("  ")
-    assert box.value == ""
-    assert screen.value.count("Tú:") == 1
+    assert screen.value.count("Tú:") == 2
 
 
-def test_the_widget_survives_a_value_error_and_says_why():
+def test_what_is_typed_shows_at_once_and_the_button_waits_for_the_answer():
+    seen = []
+
     def respond(text):
-        raise ValueError("acórtalo <ya>")
+        screen, _, button = parts(widget)
+        seen.append(("<b>Tú:</b> hola" in screen.value, button.disabled, button.description))
+        widget.ask("otra, sin esperar")
+        return "qué tal"
 
     widget = chat_widget(respond)
     widget.ask("hola")
-    assert "(acórtalo &lt;ya&gt;)" in parts(widget)[0].value
+    screen, _, button = parts(widget)
+    assert seen == [(True, True, "Espera…")]
+    assert "sin esperar" not in screen.value
+    assert (button.disabled, button.description) == (False, "Enviar")
+
+
+@pytest.mark.parametrize("error", [ValueError("acórtalo <ya>"), KeyError("acórtalo <ya>")])
+def test_the_widget_survives_an_error_and_says_why(error):
+    def respond(text):
+        raise error
+
+    widget = chat_widget(respond)
+    widget.ask("hola")
+    screen, _, button = parts(widget)
+    assert "acórtalo &lt;ya&gt;" in screen.value
+    assert not button.disabled
 
 
 def test_where_nobody_draws_widgets_a_sentence_is_read_instead(widget, capsys):
