@@ -52,9 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "repositorio", nargs="?", metavar="DUEÑO/REPOSITORIO", help="el de GitHub, como ana/curso"
     )
     home.add_argument("--retirar", action="store_true", help="deja los archivos como estaban")
-    folder(
-        command("empaquetar", _pack, "reúne la rueda y los cuadernos en un zip para Colab"),
-        "salida/",
+    bundle = command("empaquetar", _pack, "reúne el paquete y los cuadernos en un zip para Colab")
+    folder(bundle, "salida/")
+    bundle.add_argument(
+        "--clase",
+        action="store_true",
+        help="el de una clase sin red, con todo lo que hay que instalar",
     )
     return run_command(parser, argv)
 
@@ -125,7 +128,8 @@ def _pack(arguments) -> int:
     from taller import publishing
 
     directory = arguments.salida or output_path()
-    print(f"El curso está en {publishing.pack(course_root(), directory)}")
+    pack = publishing.pack_class if arguments.clase else publishing.pack
+    print(f"El curso está en {pack(course_root(), directory)}")
     return 0
 
 

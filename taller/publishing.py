@@ -1,4 +1,4 @@
-"""El curso, fuera de aquí: la dirección de su repositorio en los cuadernos, o todo en un zip.
+"""El curso, fuera de aquí: su dirección en los cuadernos, en un zip o en el zip de una clase.
 
 Publicar es sustituir unas pocas frases en el texto de los archivos, sin releerlos como JSON: así
 `git diff` enseña solo esas líneas y retirarlas devuelve los mismos bytes.
@@ -6,19 +6,26 @@ Publicar es sustituir unas pocas frases en el texto de los archivos, sin releerl
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from pathlib import Path
 
 from course_lib import __version__
-from course_lib.lessons import find_notebooks
+from course_lib.lessons import find_notebooks, read_notebook
 
 SETUP_CELL = "preparar-curso"  # el `id` de la celda que instala el curso, igual en cada cuaderno
+FOOT_CELL = "pie"  # la que lleva a la lección anterior, al índice y a la siguiente
 BADGE = "[![Abrir en Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-COLAB = "https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name}"
-ARCHIVE = "https://github.com/{repository}/archive/refs/heads/main.zip"
+# Los cuadernos y el paquete, de una misma versión con su etiqueta: la rama principal se mueve.
+COLAB = f"https://colab.research.google.com/github/{{repository}}/blob/v{__version__}/notebooks/{{name}}"
+ARCHIVE = (
+    f"https://github.com/{{repository}}/releases/download/v{__version__}/"
+    f"curso_ajuste_fino-{__version__}-py3-none-any.whl"
+)
 
 # Lo que dice un archivo antes de publicar y después; `{link}` es el distintivo con su enlace.
 _NOTEBOOK_SENTENCES = (
@@ -45,21 +52,41 @@ _REPOSITORY = re.compile(
 
 READ_ME = """¿Cuándo conviene el ajuste fino?: el curso, en una carpeta
 
-Contiene los cuadernos y la rueda (wheel: {wheel}), de donde se instala la biblioteca del
+Contiene los cuadernos y el paquete ({wheel}), de donde se instala la biblioteca del
 curso con sus datos y su minimodelo. No hace falta nada más.
 
-En Colab
+En Colab, con Drive
 1. Descomprime el zip en tu equipo y sube a tu Drive la carpeta «curso-ajuste-fino».
 2. En Drive, abre un cuaderno con Google Colaboratory.
-3. A la izquierda, en el panel «Archivos», pulsa «Activar Drive». Si prefieres no darle permiso,
-   arrastra a ese panel la rueda.
+3. A la izquierda, en el panel «Archivos», pulsa «Activar Drive».
 4. Ejecuta las celdas en orden. La primera instala el curso.
+
+En Colab, sin Drive
+Colab da a cada cuaderno una máquina distinta: habría que subir el paquete a cada una, y el modelo
+de una lección no llegaría a la siguiente. Abre solo «curso_completo.ipynb», que tiene todas las
+lecciones, y arrastra el paquete al panel «Archivos» una vez. Antes de cerrar, descarga el cuaderno:
+al acabar la sesión se pierde lo que haya en esa máquina.
 
 En tu equipo
 Hace falta Python 3.11 o posterior. En esta carpeta, en Linux o macOS:
     python3 -m venv .venv
     .venv/bin/pip install {wheel} jupyterlab
     .venv/bin/jupyter lab
+"""
+CLASS_READ_ME = """¿Cuándo conviene el ajuste fino?: todo para una clase, sin red
+
+    paquetes/      lo que hay que instalar, para {platform} y Python {python}
+    cuadernos/     las lecciones
+    sitio/         las lecciones como páginas, con los tres modelos: abre index.html
+    diapositivas/  para proyectar: abre la de cada lección
+    docencia/      para quien da la clase, con las soluciones
+
+Instalar, en esta carpeta y sin conexión (en Windows, .venv\\Scripts en vez de .venv/bin):
+    python3 -m venv .venv
+    .venv/bin/pip install --no-index --find-links paquetes "curso-ajuste-fino[lab]"
+    .venv/bin/jupyter lab cuadernos
+
+En otro sistema u otro Python sirven el sitio y las diapositivas, que solo piden un navegador.
 """
 
 
@@ -133,8 +160,29 @@ def badge(repository: str, name: str) -> str:
     return f"{BADGE}({COLAB.format(repository=repository, name=name)})"
 
 
+def all_in_one(paths):
+    """Todas las lecciones en un cuaderno, sin resultados: una sola máquina y un solo núcleo."""
+    whole, cells = None, []
+    for path in paths:
+        lesson = read_notebook(path)
+        for cell in lesson.cells:
+            if (whole and cell.id == SETUP_CELL) or cell.id == FOOT_CELL:
+                continue
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+            elif whole:
+                cell.source = re.sub(
+                    r"^.*celda siguiente (la )?instala.*\n?", "", cell.source, flags=re.M
+                )
+            cell.id = f"{path.stem[:2]}-{cell.id}"
+            cells.append(cell)
+        whole = whole or lesson
+    whole.cells = cells
+    return whole
+
+
 def pack(root: Path, output_dir: Path) -> Path:
-    """Construye la rueda y la reúne con los cuadernos en un zip que no necesita repositorio.
+    """Construye el paquete y lo reúne con los cuadernos en un zip que no necesita repositorio.
 
     Args:
         root: la carpeta del repositorio.
@@ -145,8 +193,10 @@ def pack(root: Path, output_dir: Path) -> Path:
 
     Raises:
         FileNotFoundError: si `root` no es el repositorio del curso.
-        ValueError: si la rueda no se puede construir.
+        ValueError: si el paquete no se puede construir.
     """
+    import nbformat
+
     if not (root / "pyproject.toml").is_file():
         raise FileNotFoundError(
             f"En {root} no está el repositorio del curso: el zip se hace desde su carpeta."
@@ -155,28 +205,61 @@ def pack(root: Path, output_dir: Path) -> Path:
     output_dir.mkdir(parents=True, exist_ok=True)
     path = output_dir / f"curso-ajuste-fino-{__version__}.zip"
     with tempfile.TemporaryDirectory() as folder:
-        wheel = _build_wheel(root, Path(folder))
+        wheel = _build_wheels(root, Path(folder), "--no-deps", str(root))
         # Con una carpeta dentro, se descomprime ordenado y la primera celda la encuentra en Drive.
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in [wheel, *notebooks]:
                 archive.write(file, f"curso-ajuste-fino/{file.name}")
+            whole = nbformat.writes(all_in_one(notebooks))
+            archive.writestr("curso-ajuste-fino/curso_completo.ipynb", whole)
             archive.writestr("curso-ajuste-fino/LÉEME.txt", READ_ME.format(wheel=wheel.name))
     return path
 
 
-def _build_wheel(root: Path, folder: Path) -> Path:
+def pack_class(root: Path, output_dir: Path) -> Path:
+    """Reúne en un zip lo que pide una clase sin red: qué instalar, cuadernos, sitio y diapositivas.
+
+    Lo que hay que instalar es para el sistema y el Python que lo ejecutan.
+
+    Raises:
+        FileNotFoundError: si faltan el sitio o las diapositivas, que se hacen antes.
+        ValueError: si no se pueden reunir los paquetes.
+    """
+    made = {name: root / "salida" / name for name in ("sitio", "diapositivas")}
+    for name, folder in made.items():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"Falta {folder}: hazlo antes con «make {name}».")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "curso-clase")
+        wheels = home / "paquetes"
+        wheels.mkdir(parents=True)
+        constraints = ["-c", str(root / "constraints.txt")]
+        _build_wheels(root, wheels, *constraints, f"{root}[lab]")
+        for name, source in {**made, "docencia": root / "docencia"}.items():
+            shutil.copytree(source, home / name)
+        (home / "cuadernos").mkdir()
+        for path in find_notebooks(folder=root / "notebooks"):
+            shutil.copy(path, home / "cuadernos")
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        said = CLASS_READ_ME.format(platform=sysconfig.get_platform(), python=python)
+        (home / "LÉEME.txt").write_text(said, encoding="utf-8")
+        output_dir.mkdir(parents=True, exist_ok=True)
+        name = output_dir / f"curso-clase-{__version__}"
+        return Path(shutil.make_archive(str(name), "zip", folder, home.name))
+
+
+def _build_wheels(root: Path, folder: Path, *what: str) -> Path:
+    """Deja en `folder` los paquetes que se piden a `pip wheel`; devuelve el del curso."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
     if importlib.util.find_spec("hatchling"):  # ya está aquí: no hay que descargarlo
         command.append("--no-build-isolation")
     run = subprocess.run(
-        [*command, "--no-deps", "--wheel-dir", str(folder), str(root)],
-        capture_output=True,
-        text=True,
+        [*command, "--wheel-dir", str(folder), *what], capture_output=True, text=True
     )
     if run.returncode:
         detail = (run.stderr.strip() or "nada").splitlines()[-1]
         raise ValueError(
-            "No se pudo construir la rueda. Hace falta hatchling, o conexión para descargarlo: "
+            "No se pudo construir el paquete. Hace falta hatchling, o conexión para descargarlo: "
             f"instálalo con «pip install hatchling». Lo último que dijo pip: {detail}"
         )
     (wheel,) = folder.glob("curso_ajuste_fino-*.whl")

@@ -15,14 +15,16 @@ import pytest
 from checks import complaint
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from course_lib import lessons
+from course_lib import __version__, lessons
 from course_lib.lessons import read_notebook, to_html
 from taller.__main__ import main
-from taller.publishing import pack, publish
+from taller.publishing import pack, pack_class, publish
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-ARCHIVE = "https://github.com/ana/curso/archive/refs/heads/main.zip"
+TAG = f"v{__version__}"
+WHEEL = f"curso_ajuste_fino-{__version__}-py3-none-any.whl"
+ARCHIVE = f"https://github.com/ana/curso/releases/download/{TAG}/{WHEEL}"
 SETUP_CELL = "preparar-curso"  # la que instala el curso
 
 
@@ -54,7 +56,8 @@ def test_publishing_puts_badge_and_address_in_every_lesson_and_the_readme(course
     assert len(changed) == len(LESSONS) + 1
     readme = (course / "README.md").read_text(encoding="utf-8")
     for path in LESSONS:
-        link = f"https://colab.research.google.com/github/ana/curso/blob/main/notebooks/{path.name}"
+        home = "https://colab.research.google.com/github/ana/curso"
+        link = f"{home}/blob/{TAG}/notebooks/{path.name}"
         text = (course / "notebooks" / path.name).read_text(encoding="utf-8")
         assert text.count("[![Abrir en Colab](") == text.count(f"]({link})") == 1
         assert readme.count(f"](notebooks/{path.name}) [![Abrir en Colab](") == 1
@@ -255,8 +258,27 @@ def packed(tmp_path_factory) -> Path:
 def test_the_zip_holds_the_wheel_the_lessons_and_how_to_use_them(packed):
     names = {path.name for path in packed.iterdir()}
     (wheel,) = packed.glob("curso_ajuste_fino-*-py3-none-any.whl")
-    assert names == {wheel.name, "LÉEME.txt"} | {path.name for path in LESSONS}
+    whole = {"LÉEME.txt", "curso_completo.ipynb"}
+    assert names == {wheel.name} | whole | {path.name for path in LESSONS}
     assert wheel.name in (packed / "LÉEME.txt").read_text(encoding="utf-8")
+
+
+def test_the_whole_course_in_one_notebook_is_prepared_once_and_says_all_its_code(packed):
+    def code(path):
+        return [c.source for c in read_notebook(path).cells if c.cell_type == "code"]
+
+    whole = read_notebook(packed / "curso_completo.ipynb")
+    nbformat.validate(whole)
+    setup = code(LESSONS[0])[0]
+    lessons_code = [source for path in LESSONS for source in code(path) if source != setup]
+    assert code(packed / "curso_completo.ipynb") == [setup, *lessons_code]
+    text = "\n".join(cell.source for cell in whole.cells)
+    assert len(re.findall("celda siguiente (?:la )?instala", text)) == 1
+    assert len(re.findall(r"^# \d\d", text, re.MULTILINE)) == len(LESSONS)
+
+
+def test_the_zip_of_a_class_asks_first_for_what_it_carries(tmp_path):
+    assert "hazlo antes con «make sitio»" in complaint(pack_class, tmp_path, tmp_path)
 
 
 def test_the_wheel_holds_the_library_and_its_data_and_nothing_of_the_workshop(packed):
@@ -307,5 +329,7 @@ def test_a_failed_wheel_is_one_sentence(tmp_path):
     (tmp_path / "notebooks").mkdir()
     cells = [new_markdown_cell("# Lección")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_una.ipynb")
-    with pytest.raises(ValueError, match=r"No se pudo construir la rueda.*Lo último que dijo pip"):
+    with pytest.raises(
+        ValueError, match=r"No se pudo construir el paquete.*Lo último que dijo pip"
+    ):
         pack(tmp_path, tmp_path / "salida")
