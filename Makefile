@@ -31,11 +31,8 @@ test: $(READY) ## prepara el entorno y pasa las pruebas, también las de cada cu
 
 lab: $(READY) ## abre en JupyterLab tu copia de las lecciones, en mis_cuadernos/
 	@$(PY) -m course_lib.cli cuadernos
-	@$(PY) -m jupyter labextension disable --level=sys_prefix \
-		"@jupyterlab/apputils-extension:announcements" 2>/dev/null
-	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/mis_cuadernos/01_cuando_ajustar.ipynb \
-		--LabApp.news_url=None \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/taller/jupyter $(PY) -m jupyterlab \
+		--LabApp.default_url=/lab/tree/mis_cuadernos/00_empieza_aqui.ipynb
 
 sitio: $(READY) ## hace en salida/sitio/ el sitio del curso, que se lee y se busca sin red
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[sitio]"

@@ -246,7 +246,7 @@ def bubble(who: str, text: str) -> str:
 
 
 def _soon(function: Callable[[], None]) -> None:
-    """La llama enseguida, cuando haya llegado el texto: el navegador avisa del Intro antes."""
+    """La llama enseguida, cuando haya llegado el texto: el aviso del navegador llega antes."""
     try:
         asyncio.get_running_loop().call_later(0.1, function)
     except RuntimeError:  # sin un núcleo detrás
