@@ -1,6 +1,5 @@
 """Los cuadernos: la copia en que escribe cada estudiante, y ejecutarlos y dejarlos para leer."""
 
-import copy
 import json
 import os
 import re
@@ -9,9 +8,9 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
+from course_lib.pages import to_html
 from course_lib.tables import from_json
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -228,7 +227,6 @@ def read_scoreboard(output_dir: Path, since: float) -> list[dict]:
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _PROGRESS_BAR = re.compile(r"\r|\d+%\|")
-_REMOTE_IMAGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
 _VOLATILE_METADATA = ("ExecuteTime", "execution", "executionInfo", "id", "outputId")
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -277,42 +275,3 @@ def _is_noise(output) -> bool:
         return False
     only_text = set(output.data) <= {"text/plain"}  # la barra de tqdm, ya sin su widget, o nada
     return only_text and bool(_PROGRESS_BAR.search(output.data.get("text/plain", "0%|")))
-
-
-def to_html(notebook, path: Path) -> str:
-    """Convierte un cuaderno ejecutado en una página HTML que no pide nada a la red.
-
-    `path` da el título y la carpeta de las imágenes.
-    """
-    from nbconvert import HTMLExporter
-
-    remote = "mathjax_url require_js_url jquery_url jupyter_widgets_base_url"
-    local = dict.fromkeys([*remote.split(), "html_manager_semver_range"], "")
-    exporter = HTMLExporter(embed_images=True, language_code="es", **local)
-    metadata = {"name": path.stem, "path": str(path.resolve().parent)}
-    page = _with_described_images(notebook)
-    body, _ = exporter.from_notebook_node(page, resources={"metadata": metadata})
-    # Lo que la plantilla pediría a la red: guiones sin dirección y Mermaid, que no usamos.
-    scripts = r'<script src="">\s*</script>|<script type="module">.*?mermaid.*?</script>'
-    return re.sub(scripts, "", body, flags=re.DOTALL)
-
-
-def _with_described_images(notebook):
-    """Copia del cuaderno en la que cada figura lleva su texto alternativo, que nbconvert olvida.
-
-    De una imagen remota, como el distintivo «Abrir en Colab», queda solo su texto, y de una celda
-    plegada, su primera línea.
-    """
-    page = copy.deepcopy(notebook)
-    for cell in page.cells:
-        if cell.metadata.get("jupyter", {}).get("source_hidden"):
-            cell.source = cell.source.split("\n")[0]
-        if cell.cell_type == "markdown":
-            cell.source = _REMOTE_IMAGE.sub(r"\1", cell.source)
-        for output in cell.get("outputs", []):
-            png = output.get("data", {}).get("image/png")
-            said = output.get("metadata", {}).get("image/png", {}).get("alt")
-            if png and (alt := said or cell.metadata.get("alt")):
-                image = f'<img src="data:image/png;base64,{png.strip()}" alt="{escape(alt)}">'
-                output.data = {"text/html": image}
-    return page

@@ -9,7 +9,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from course_lib import __version__, lessons
 from course_lib.cli import main
-from course_lib.lessons import clean_notebook, read_notebook, to_html
+from course_lib.lessons import clean_notebook, read_notebook
+from course_lib.pages import to_html
 
 FIGURE = """import matplotlib.pyplot as plt
 from IPython.display import display

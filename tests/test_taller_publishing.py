@@ -16,7 +16,8 @@ from checks import complaint
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from course_lib import __version__, lessons
-from course_lib.lessons import read_notebook, to_html
+from course_lib.lessons import read_notebook
+from course_lib.pages import to_html
 from taller.__main__ import main
 from taller.publishing import pack, pack_class, publish
 
