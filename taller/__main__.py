@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     home.add_argument("--retirar", action="store_true", help="deja los archivos como estaban")
     folder(
-        command("empaquetar", _pack, "reúne la rueda y los cuadernos en un zip para Colab"),
+        command("empaquetar", _pack, "reúne el paquete y los cuadernos en un zip para Colab"),
         "salida/",
     )
     return run_command(parser, argv)

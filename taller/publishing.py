@@ -45,14 +45,14 @@ _REPOSITORY = re.compile(
 
 READ_ME = """¿Cuándo conviene el ajuste fino?: el curso, en una carpeta
 
-Contiene los cuadernos y la rueda (wheel: {wheel}), de donde se instala la biblioteca del
+Contiene los cuadernos y el paquete {wheel}, de donde se instala la biblioteca del
 curso con sus datos y su minimodelo. No hace falta nada más.
 
 En Colab
 1. Descomprime el zip en tu equipo y sube a tu Drive la carpeta «curso-ajuste-fino».
 2. En Drive, abre un cuaderno con Google Colaboratory.
 3. A la izquierda, en el panel «Archivos», pulsa «Activar Drive». Si prefieres no darle permiso,
-   arrastra a ese panel la rueda.
+   arrastra a ese panel el paquete (.whl).
 4. Ejecuta las celdas en orden. La primera instala el curso.
 
 En tu equipo
@@ -134,7 +134,7 @@ def badge(repository: str, name: str) -> str:
 
 
 def pack(root: Path, output_dir: Path) -> Path:
-    """Construye la rueda y la reúne con los cuadernos en un zip que no necesita repositorio.
+    """Construye el paquete y lo reúne con los cuadernos en un zip que no necesita repositorio.
 
     Args:
         root: la carpeta del repositorio.
@@ -145,7 +145,7 @@ def pack(root: Path, output_dir: Path) -> Path:
 
     Raises:
         FileNotFoundError: si `root` no es el repositorio del curso.
-        ValueError: si la rueda no se puede construir.
+        ValueError: si el paquete no se puede construir.
     """
     if not (root / "pyproject.toml").is_file():
         raise FileNotFoundError(
@@ -176,7 +176,7 @@ def _build_wheel(root: Path, folder: Path) -> Path:
     if run.returncode:
         detail = (run.stderr.strip() or "nada").splitlines()[-1]
         raise ValueError(
-            "No se pudo construir la rueda. Hace falta hatchling, o conexión para descargarlo: "
+            "No se pudo construir el paquete. Hace falta hatchling, o conexión para descargarlo: "
             f"instálalo con «pip install hatchling». Lo último que dijo pip: {detail}"
         )
     (wheel,) = folder.glob("curso_ajuste_fino-*.whl")

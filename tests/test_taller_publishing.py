@@ -245,7 +245,7 @@ def test_a_published_course_comes_from_its_repository_with_no_wheel_at_hand(cour
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory) -> Path:
     """El zip del curso, ya descomprimido: su carpeta."""
-    pytest.importorskip("hatchling", reason="hatchling construye la rueda sin red")
+    pytest.importorskip("hatchling", reason="hatchling construye el paquete sin red")
     folder = tmp_path_factory.mktemp("zip")
     with zipfile.ZipFile(pack(ROOT, folder / "nueva")) as archive:
         archive.extractall(folder)
@@ -307,5 +307,5 @@ def test_a_failed_wheel_is_one_sentence(tmp_path):
     (tmp_path / "notebooks").mkdir()
     cells = [new_markdown_cell("# Lección")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_una.ipynb")
-    with pytest.raises(ValueError, match=r"No se pudo construir la rueda.*Lo último que dijo pip"):
+    with pytest.raises(ValueError, match=r"No se pudo construir.*Lo último que dijo pip"):
         pack(tmp_path, tmp_path / "salida")
