@@ -32,7 +32,7 @@ __all__ = ["__version__", "data_path", "output_path", "read_toml"]
 __version__ = "0.1.0"
 
 _PACKAGE = Path(__file__).resolve().parent
-# Instalado desde una rueda, los datos viajan dentro del paquete; en el repositorio están al lado.
+# Instalado desde el paquete (.whl), los datos viajan dentro; en el repositorio están al lado.
 # El orden importa: junto a un paquete instalado puede haber una carpeta `data` que no es nuestra.
 _DATA_FOLDERS = (_PACKAGE / "data", _PACKAGE.parent / "data")
 

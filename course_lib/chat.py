@@ -150,7 +150,7 @@ def chat_loop(
     read: Callable[[str], str] = input,
     write: Callable[[str], None] = print,
 ) -> None:
-    """El bucle de charla: pide, contesta y se despide con `salir`, `exit`, `quit`, Ctrl-C o fin.
+    """El bucle de charla: pide, contesta y se despide con `salir`, `exit`, `quit`, Ctrl+C o fin.
 
     Si `respond`, cualquier función de texto a texto, lanza `ValueError`, se dice y se sigue.
     """

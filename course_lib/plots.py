@@ -166,19 +166,69 @@ def histogram(values: Sequence[float], title: str, xlabel: str, ylabel: str, lim
     return figure
 
 
+# El aspecto de una caja: lo que hay, lo que no cambia, lo que se entrena y un rótulo suelto. En
+# gris los distingue el trazo del borde.
+_LOOKS = {
+    "caja": {"fc": "#C4E5F7", "ec": "black"},
+    "fija": {"fc": "#E7E7E7", "ec": "black", "ls": "--"},
+    "nueva": {"fc": "#A6DDCE", "ec": "black", "lw": 1.8},
+    "rótulo": {"fc": "none", "ec": "none"},
+}
+
+
+def diagram(
+    boxes: Sequence[tuple],
+    title: str,
+    arrows: Sequence[tuple[str, str]] = (),
+    size: tuple[float, float] = (5.5, 3.4),
+):
+    """Un esquema de cajas y flechas, con letra que se lee también a 400 píxeles de ancho.
+
+    Args:
+        boxes: de cada una, `(nombre, x, y, ancho, alto, texto, aspecto)`, en pulgadas desde la
+            esquina de abajo a la izquierda; los aspectos son los de `_LOOKS`.
+        arrows: parejas de nombres: de dónde sale y adónde llega cada flecha.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    figure = Figure(figsize=size, dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, size[0]), ylim=(0, size[1]))
+    axes.set_axis_off()
+    drawn, look = {}, {"ha": "center", "va": "top", "fontsize": 12, "linespacing": 1.2}
+    axes.text(0.1, size[1] - 0.08, title, **look | {"ha": "left"}, weight="bold")
+    for name, x, y, width, height, text, kind in boxes:
+        drawn[name] = axes.add_patch(Rectangle((x, y), width, height, **_LOOKS[kind]))
+        middle, top = x + width / 2, y + height / 2 + 0.1 * (1 + len(text.splitlines()))
+        axes.text(middle, top, name, **look, weight="bold")
+        axes.text(middle, top - 0.21, text, **look)
+    for start, end in arrows:
+        style = {"arrowstyle": "-|>", "lw": 1.8, "color": "black", "mutation_scale": 18}
+        style |= {"patchA": drawn[start], "patchB": drawn[end], "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", *(drawn[at].get_center() for at in (end, start)), arrowprops=style)
+    return figure
+
+
+def flow(rows: Sequence[Mapping], title: str, arrows: Sequence[tuple[str, str]], fixed: str = ""):
+    """Un esquema en cuadrícula: por renglón, los nombres de sus cajas y el texto de cada una;
+    `fixed` es la que no cambia."""
+    height, looks = 1.3 * len(rows) + 0.3, {fixed: "fija"}
+    boxes = [
+        (name, 0.1 + 2.9 * i, height - 1.3 * j - 1.35, 2.4, 0.9, text, looks.get(name, "caja"))
+        for j, row in enumerate(rows)
+        for i, (name, text) in enumerate(row.items())
+    ]
+    return diagram(boxes, title, arrows, (5.5, height))
+
+
 def ladder(rungs: Sequence[tuple[str, str, str]], title: str):
     """Una escalera: de cada peldaño, de abajo arriba, su nombre, qué cambia y qué cuesta."""
-    figure, axes = new_axes(title, "", "", size=(9.5, 4.6))
-    steps = range(1, len(rungs) + 1)
-    axes.bar(steps, [1 + step for step in steps], width=0.96, color="#56B4E9", alpha=0.35)
-    for step, (name, changes, costs) in zip(steps, rungs, strict=True):
-        axes.text(step, step + 1.1, name, ha="center", va="bottom", weight="bold", fontsize=9)
-        inside = f"cambia\n{changes}\n\ncuesta\n{costs}"
-        axes.text(step, step + 0.85, inside, ha="center", va="top", fontsize=8)
-    axes.set_ylim(0, len(rungs) + 2)
-    axes.set_axis_off()
-    axes.set_title(title, loc="left", fontsize=11)
-    return figure
+    tell = "cambia: {}\ncuesta: {}".format
+    boxes = [
+        (name, 0.05 + 0.36 * i, 0.05 + 0.76 * i, 3.6, 0.7, tell(changes, costs), "caja")
+        for i, (name, changes, costs) in enumerate(rungs)
+    ]
+    return diagram(boxes, title, size=(5.5, 0.76 * len(rungs) + 0.25 * (2 + title.count("\n"))))
 
 
 def scoreboard_bars(rows: Sequence[dict], title: str):

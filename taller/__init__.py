@@ -1,4 +1,4 @@
-"""El taller: cómo se hace el curso. Nada de aquí lo importa una lección ni viaja en la rueda.
+"""El taller: cómo se hace el curso. Nada de aquí lo importa una lección ni viaja en el paquete.
 
 `python -m taller` dice qué órdenes hay.
 """

@@ -133,3 +133,45 @@ def test_a_limit_shows_the_first_tokens_and_counts_the_rest_and_all_the_kinds(di
     assert "cuenta en la pérdida (63 de 64)" in page
     plots.show_tokens(encoded, tokenizer, limit=200)
     assert "tokens más" not in displayed[1][0]["text/html"]
+
+
+# --- Esquemas ------------------------------------------------------------------------------------
+
+
+def test_the_words_of_a_diagram_fit_in_their_boxes_and_are_read_at_400_pixels():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    rows = [{"uno": "dos renglones\nde texto", "otro": ""}, {"fijo": "no cambia"}]
+    figures = [
+        plots.flow(rows, "El hallazgo", [("uno", "otro"), ("otro", "fijo")], fixed="fijo"),
+        plots.ladder([("bajo", "nada", "poco"), ("alto", "todos los pesos", "mucho")], "Sube"),
+    ]
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+        (axes,) = figure.axes
+        title, *words = [text for text in axes.texts if text.get_text()]
+        boxes = [box.get_window_extent() for box in axes.patches]
+        for text in words:
+            space = text.get_window_extent()
+            assert any(
+                box.x0 <= space.x0 <= space.x1 <= box.x1
+                and box.y0 <= space.y0 <= space.y1 <= box.y1
+                for box in boxes
+            ), text
+            assert text.get_fontsize() * figure.dpi / 72 * 400 / figure.bbox.width > 11
+        assert title.get_window_extent().y0 >= max(box.y1 for box in boxes)
+
+
+def test_an_arrow_goes_from_the_edge_of_a_box_to_the_edge_of_the_other():
+    figure = plots.flow([{"uno": "", "otro": ""}], "El hallazgo", [("uno", "otro")])
+    (axes,) = figure.axes
+    (arrow,) = [text.arrow_patch for text in axes.texts if getattr(text, "arrow_patch", None)]
+    assert [patch.get_x() for patch in (arrow.patchA, arrow.patchB)] == [
+        box.get_x() for box in axes.patches
+    ]
+
+
+def test_the_first_rung_of_the_ladder_is_the_lowest():
+    (axes,) = plots.ladder([("bajo", "nada", "poco"), ("alto", "todo", "mucho")], "Sube").axes
+    assert [box.get_y() for box in axes.patches] == sorted(box.get_y() for box in axes.patches)
+    assert "cambia: todo\ncuesta: mucho" in [text.get_text() for text in axes.texts]
