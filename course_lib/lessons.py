@@ -290,14 +290,14 @@ def to_html(notebook, path: Path) -> str:
     local = dict.fromkeys([*remote.split(), "html_manager_semver_range"], "")
     exporter = HTMLExporter(embed_images=True, language_code="es", **local)
     metadata = {"name": path.stem, "path": str(path.resolve().parent)}
-    page = _with_described_images(notebook)
+    page = with_described_images(notebook)
     body, _ = exporter.from_notebook_node(page, resources={"metadata": metadata})
     # Lo que la plantilla pediría a la red: guiones sin dirección y Mermaid, que no usamos.
     scripts = r'<script src="">\s*</script>|<script type="module">.*?mermaid.*?</script>'
     return re.sub(scripts, "", body, flags=re.DOTALL)
 
 
-def _with_described_images(notebook):
+def with_described_images(notebook):
     """Copia del cuaderno en la que cada figura lleva su texto alternativo, que nbconvert olvida.
 
     De una imagen remota, como el distintivo «Abrir en Colab», queda solo su texto, y de una celda
