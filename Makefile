@@ -14,12 +14,12 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.preparado
 
 .DEFAULT_GOAL := ayuda
-.PHONY: ayuda curso test lab sitio colab revisar limpiar
+.PHONY: ayuda curso test lab sitio diapositivas colab revisar limpiar
 
 ayuda: ## muestra esta ayuda
 	@echo "Órdenes del curso:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-		while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
 curso: $(READY) ## prepara el entorno y ejecuta las lecciones; los resultados quedan en salida/
 	@$(PY) -m course_lib.cli ejecutar
@@ -37,6 +37,10 @@ lab: $(READY) ## abre en JupyterLab tu copia de las lecciones, en mis_cuadernos/
 sitio: $(READY) ## hace en salida/sitio/ el sitio del curso, que se lee y se busca sin red
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[sitio]"
 	@$(PY) -m taller.sitio
+
+diapositivas: $(READY) ## hace en salida/diapositivas/ las de cada lección, que se proyectan sin red
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[diapositivas]"
+	@$(PY) -m taller.diapositivas
 
 colab: $(READY) ## ejecuta las lecciones en un entorno con las versiones de Colab
 	@$(PY) -m taller.colab resolver
