@@ -14,7 +14,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.preparado
 
 .DEFAULT_GOAL := ayuda
-.PHONY: ayuda curso test lab sitio diapositivas colab revisar limpiar
+.PHONY: ayuda curso test lab sitio diapositivas clase colab revisar limpiar
 
 ayuda: ## muestra esta ayuda
 	@echo "Órdenes del curso:"
@@ -41,6 +41,9 @@ sitio: $(READY) ## hace en salida/sitio/ el sitio del curso, que se lee y se bus
 diapositivas: $(READY) ## hace en salida/diapositivas/ las de cada lección, que se proyectan sin red
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[diapositivas]"
 	@$(PY) -m taller.diapositivas
+
+clase: sitio diapositivas ## reúne en un zip lo que pide una clase sin red, también lo que hay que instalar
+	@$(PY) -m taller empaquetar --clase
 
 colab: $(READY) ## ejecuta las lecciones en un entorno con las versiones de Colab
 	@$(PY) -m taller.colab resolver

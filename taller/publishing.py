@@ -86,6 +86,8 @@ Instalar, en esta carpeta y sin conexión (en Windows, .venv\\Scripts en vez de 
     .venv/bin/pip install --no-index --find-links paquetes "curso-ajuste-fino[lab]"
     .venv/bin/jupyter lab cuadernos
 
+Quien vaya a proyectar un cuaderno en marcha, que instale "curso-ajuste-fino[lab,clase]".
+
 En otro sistema u otro Python sirven el sitio y las diapositivas, que solo piden un navegador.
 """
 
@@ -234,7 +236,7 @@ def pack_class(root: Path, output_dir: Path) -> Path:
         wheels = home / "paquetes"
         wheels.mkdir(parents=True)
         constraints = ["-c", str(root / "constraints.txt")]
-        _build_wheels(root, wheels, *constraints, f"{root}[lab]")
+        _build_wheels(root, wheels, *constraints, f"{root}[lab,clase]")
         for name, source in {**made, "docencia": root / "docencia"}.items():
             shutil.copytree(source, home / name)
         (home / "cuadernos").mkdir()

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from course_lib.lessons import course_root, find_notebooks, read_notebook
+from course_lib.pages import REMOTE_IMAGE
 from taller.publishing import pack
 
 PAGES = Path(__file__).with_name("pagina")
@@ -25,9 +26,10 @@ PAGES = Path(__file__).with_name("pagina")
 
 def prepared(notebook):
     """El cuaderno, listo para la página: plegadas las celdas que lo están en Jupyter, y cada figura
-    con su texto alternativo. Ni el código ni las salidas cambian: es también el que se descarga."""
+    con su texto alternativo, sin imágenes de fuera. Ni el código ni las salidas cambian: es también el que se descarga."""
     for cell in notebook.cells:
-        if cell.cell_type != "code":
+        if cell.cell_type != "code":  # el distintivo «Abrir en Colab» se pediría a la red
+            cell.source = REMOTE_IMAGE.sub(r"\1", cell.source)
             continue
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]

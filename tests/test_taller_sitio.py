@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from course_lib.lessons import find_notebooks, read_notebook
 from taller import sitio
@@ -50,3 +51,10 @@ def test_the_words_of_the_glossary_are_in_the_lessons_it_says(source):
     ]
     assert len(words) > 20 and not missing
     assert words["tasa de aprendizaje"]["ancla"] == "tasa-de-aprendizaje-learning-rate"
+
+
+def test_the_button_of_a_published_lesson_asks_for_no_image(tmp_path):
+    text = "[![Abrir en Colab](https://una.es/boton.svg)](https://otra.es)"
+    assert sitio.prepared(new_notebook(cells=[new_markdown_cell(text)])).cells[0].source == (
+        "[Abrir en Colab](https://otra.es)"
+    )
