@@ -25,8 +25,9 @@ PAGES = Path(__file__).with_name("pagina")
 
 
 def prepared(notebook):
-    """El cuaderno, listo para la página: plegadas las celdas que lo están en Jupyter, y cada figura
-    con su texto alternativo, sin imágenes de fuera. Ni el código ni las salidas cambian: es también el que se descarga."""
+    """El cuaderno, listo para la página: plegadas las celdas que lo están en Jupyter, cada figura
+    con su texto alternativo y sin imágenes de fuera. Es también el que se descarga: ni el código
+    ni las salidas cambian."""
     for cell in notebook.cells:
         if cell.cell_type != "code":  # el distintivo «Abrir en Colab» se pediría a la red
             cell.source = REMOTE_IMAGE.sub(r"\1", cell.source)
