@@ -5,7 +5,8 @@
 Lo que se proyecta lo dice cada celda en `metadata.slideshow.slide_type`: `slide`, `subslide`,
 `fragment` o `-`, lo que se ve; `notes`, lo que solo ve quien habla, y `skip`, lo que se queda en el
 cuaderno. Si además lleva `metadata.slideshow.show`, de una celda de código se proyecta solo el
-código (`input`) o solo lo que da (`output`); de una figura cuyo código es largo, solo la figura.
+código (`input`), solo lo que da (`output`) o todo (`both`). Por omisión, todo; de una figura, solo
+la figura.
 """
 
 import argparse
@@ -21,7 +22,6 @@ from pathlib import Path
 from course_lib.lessons import course_root, find_notebooks, read_notebook, with_described_images
 
 TEMPLATE = Path(__file__).with_name("proyector")
-LONG_CODE = 6  # líneas; con más, una figura se queda sin sitio
 SLIDES = ("slide", "subslide")  # los tipos que empiezan una diapositiva
 SIZE = {"width": 1280, "height": 720}
 SMALLEST = {"texto": 26, "código": 20, "figura": 330}  # píxeles: letra, letra y alto
@@ -66,8 +66,7 @@ def count_slides(notebook) -> int:
 def shown(cell) -> str:
     """De una celda de código, qué se proyecta: `both`, `input` o `output`."""
     figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
-    plain = "output" if figure and len(cell.source.splitlines()) > LONG_CODE else "both"
-    return cell.metadata.get("slideshow", {}).get("show", plain)
+    return cell.metadata.get("slideshow", {}).get("show", "output" if figure else "both")
 
 
 def with_headings(notebook):
@@ -91,6 +90,7 @@ def with_headings(notebook):
 def to_slides(path: Path) -> str:
     """Convierte una lección en una página de reveal.js; pide al lado la carpeta `reveal`."""
     from nbconvert import SlidesExporter
+    from traitlets.config import Config
 
     notebook = with_headings(read_notebook(path))
     titles = re.findall(r"^# (.+)", "\n".join(cell.source for cell in notebook.cells), re.MULTILINE)
@@ -98,6 +98,7 @@ def to_slides(path: Path) -> str:
         if cell.cell_type == "code":
             cell.metadata["show"] = shown(cell)
     exporter = SlidesExporter(
+        config=Config({"CSSHTMLHeaderPreprocessor": {"style": "a11y-high-contrast-light"}}),
         extra_template_basedirs=[str(TEMPLATE.parent)],
         template_name=TEMPLATE.name,
         reveal_url_prefix="reveal",
@@ -107,7 +108,6 @@ def to_slides(path: Path) -> str:
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    exporter.config.CSSHTMLHeaderPreprocessor.style = "a11y-high-contrast-light"
     metadata = {"name": path.stem, "path": str(path.resolve().parent)}
     body, _ = exporter.from_notebook_node(
         with_described_images(notebook), resources={"metadata": metadata, "title": titles[0]}
@@ -175,17 +175,18 @@ la vez; con la S se abren, en otra ventana, las notas de quien habla.</p>
 # Lo que pasa en una diapositiva, visto por el navegador: lo que se sale, y lo que no se lee.
 LOOK = """smallest => {
   const slide = Reveal.getCurrentSlide(), box = slide.getBoundingClientRect(), found = [];
-  const past = (a, b) => Math.round(Math.max(a.right - b.right, a.bottom - b.bottom));
-  const extra = side => slide[`scroll${side}`] - slide[`client${side}`];
-  let worst = Math.max(extra('Height'), extra('Width'));
+  const margin = getComputedStyle(slide), right = box.right - parseFloat(margin.paddingRight);
+  const bottom = box.bottom - parseFloat(margin.paddingBottom);
+  let worst = 0;
   for (const element of slide.querySelectorAll('*:not(aside, aside *)')) {
     const own = element.getBoundingClientRect();
-    if (own.width && own.height) worst = Math.max(worst, past(own, box));
+    if (own.width && own.height)
+      worst = Math.max(worst, Math.round(Math.max(own.right - right, own.bottom - bottom)));
     if (element.tagName === 'IMG' && own.height < smallest['figura'])
       found.push(`figura de ${Math.round(own.height)} píxeles de alto`);
     const letters = [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-    const kind = element.closest('pre, code') ? 'código' : 'texto';
-    const size = parseFloat(getComputedStyle(element).fontSize);
+    const style = getComputedStyle(element), size = parseFloat(style.fontSize);
+    const kind = /mono/i.test(style.fontFamily) ? 'código' : 'texto';
     if (letters && own.height && size < smallest[kind]) found.push(`${kind} de ${size} píxeles`);
   }
   if (worst > 1) found.unshift(`se sale ${worst} píxeles`);

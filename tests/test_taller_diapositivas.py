@@ -20,7 +20,7 @@ def test_every_cell_says_what_it_is_when_projected_and_cleaning_keeps_it():
             cell.id
             for cell, slideshow in zip(notebook.cells, said)
             if slideshow.get("slide_type") not in TYPES
-            or slideshow.get("show", "input") not in ("input", "output")
+            or slideshow.get("show", "both") not in ("both", "input", "output")
         ]
         if wrong:
             missing[name] = wrong
