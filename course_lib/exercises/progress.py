@@ -1,0 +1,56 @@
+"""Qué ejercicios lleva hechos un estudiante, en un archivo pequeño que sobrevive al núcleo."""
+
+import json
+import os
+from datetime import date
+from pathlib import Path
+
+from course_lib import output_path
+
+NAME = "progreso.json"
+
+
+def record(id: str, solved: bool) -> str | None:
+    """Apunta un intento; devuelve `None` o, si no se ha podido, la frase que lo dice."""
+    try:
+        path = output_path(NAME)
+        notes, trouble = _read(path)
+        field = "resuelto" if solved else "empezado"
+        if field not in notes.setdefault(id, {}):
+            notes[id][field] = date.today().isoformat()
+            if trouble:
+                os.replace(path, path.with_suffix(".roto.json"))
+            _write(path, json.dumps(notes, ensure_ascii=False, indent=1) + "\n")
+        return trouble
+    except OSError as error:
+        return f"(No se ha podido apuntar en «{NAME}»: {error.strerror or error}.)"
+
+
+def read() -> tuple[dict[str, dict], str | None]:
+    """Lo apuntado, por ejercicio, y la frase que dice qué fue mal, si algo fue mal."""
+    try:
+        return _read(output_path(NAME))
+    except OSError as error:
+        return {}, f"(No se ha podido leer «{NAME}»: {error.strerror or error}.)"
+
+
+def _read(path: Path) -> tuple[dict[str, dict], str | None]:
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(notes, dict) and all(isinstance(note, dict) for note in notes.values()):
+            return notes, None
+    except FileNotFoundError:
+        return {}, None
+    except ValueError:
+        pass
+    return {}, f"(«{NAME}» está roto. Se aparta como «progreso.roto.json» y se empieza otro.)"
+
+
+def _write(path: Path, text: str) -> None:
+    """Escribe de una vez: quien lea verá el archivo de antes o el nuevo, nunca medio."""
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
