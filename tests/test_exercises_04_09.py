@@ -4,6 +4,7 @@ import math
 
 from course_lib import world
 from course_lib.exercises import get
+from course_lib.exercises.lesson_07 import BROKEN
 
 CONTROL = [
     ("¿Es Lima la capital de Perú?", "sí"),
@@ -19,6 +20,40 @@ def mask_in_place(ids, eos):
         if ids[i - 1] in (eos, -100):
             ids[i] = -100
     return ids
+
+
+def autopsy(*skipped, found=(), row=slice(None)):
+    """Una autopsia que no ve unas cosas, ve siempre otras o mira solo algunas filas."""
+    whole = {}
+    exec(get("6.4").solution, whole)
+
+    def see(run):
+        some = run | {name: run[name][row] for name in ("ids", "labels", "reply")}
+        return (whole["autopsy"](some) - set(skipped)) | set(found)
+
+    return see
+
+
+def by_id(run):
+    """Toma por relleno todo lo que lleve el id del fin, también el fin de verdad."""
+    rows = [*zip(run["ids"], run["labels"], strict=True)]
+    counted = any(i == 0 and label == 0 for ids, labels in rows for i, label in zip(ids, labels))
+    return {"relleno"} if counted else set()
+
+
+GOAL = {"minimo": 0.9, "perdido": 0.03}
+TALL = [
+    (way.format(day), "no" if day in ("lunes", "domingo") else "sí")
+    for way in ("¿Y el {}?", "¿Puedo ir el {}?", "¿Hay gente el {}?", "¿Se abre el {}?")
+    for day in ("lunes", "domingo", "martes", "jueves")
+]
+MARKED = BROKEN.replace(
+    " {{ message['content'] }}{% endif %}{% endfor %}",
+    "{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% endif %}{% endfor %}",
+)
+BUDGET = {"pesos": 1e9, "tokens": 1e6, "epocas": 3, "velocidad": 1e13, "precio": 2, "intentos": 4}
+BUDGET |= {"horas": 2.0, "coste": 4.0}  # 6 × 10⁹ × 10⁶ × 3 × 4 / 10¹³ = 7.200 segundos
 
 
 WRONG = [
@@ -96,6 +131,41 @@ WRONG = [
     ("6.3", lambda before, after: (sum(after), sum(before)), "debe dar (2, 0)"),
     ("6.3", lambda before, after: [2, 0], "debe dar (2, 0)"),
     ("6.3", (2, 0), "`compare(before, after)`"),
+    ("6.4", autopsy("fuga"), "En la «D» no ves «fuga»"),
+    ("6.4", autopsy(found=["usuario"]), "En la «A» ves «usuario» y no lo hay"),
+    ("6.4", autopsy(row=slice(1)), "En una que no has visto no ves «relleno»"),
+    ("6.4", by_id, "En la «A» ves «relleno» y no lo hay"),
+    ("6.4", lambda run: ["todo mal"], "«sin fin», «fuga», y no ['todo mal']"),
+    ("6.4", {"A": []}, "`autopsy(run)`"),
+    ("6.5", (150, 5.3), "de 0 a 100, y hay 150"),
+    ("6.5", (5, "5%"), "lo que da `apart()`"),
+    ("7.3", GOAL, "Falta «examen»"),
+    ("7.3", GOAL | {"minimo": 90, "examen": TALL}, "de 0 a 1, y es 90"),
+    ("7.3", GOAL | {"examen": [("¿Y el lunes?", "sí")]}, "no es «sí»"),
+    ("7.3", GOAL | {"examen": [("¿Y mañana?", "sí")]}, "nombrar un día"),
+    (
+        "7.3",
+        GOAL | {"examen": [("abre la biblioteca, el LUNES", "no")]},
+        "está entre las de ajustar",
+    ),
+    ("7.3", GOAL | {"examen": [*TALL, TALL[0]]}, "está dos veces"),
+    ("7.3", GOAL | {"examen": TALL[::2] + TALL[3::4], "minimo": 0.55}, "la cumple sin leer"),
+    ("7.3", GOAL | {"examen": TALL[:4]}, "Haz más preguntas"),
+    ("7.3", GOAL | {"examen": TALL, "minimo": 1}, "un solo descuido"),
+    ("7.3", GOAL | {"examen": TALL, "perdido": 0.5}, "ya no es el mismo modelo"),
+    ("7.4", BROKEN, "va entre `generation`"),
+    ("7.4", BROKEN[:-11], "El error es «"),
+    ("7.4", MARKED, "¿Dónde está el espacio"),
+    ("7.4", MARKED.replace("{{ eos_token }}", ""), "Sin él nada enseña a callarse"),
+    (
+        "7.4",
+        MARKED.replace("{% endgeneration %}", "").replace(
+            "{% endfor", "{% endgeneration %}{% endfor"
+        ),
+        "El error es «",
+    ),
+    ("7.4", f"{{% generation %}}{BROKEN}{{% endgeneration %}}", "no dice el modelo"),
+    ("7.5", (30, "30 puntos"), "lo que da `saved(0.1)`"),
     ("7.1", lambda texts, names: [t for t in texts if any(n in t for n in names)], "«Chadal»"),
     ("7.1", lambda texts, names: [n for n in names if any(n in t for t in texts)], "dos textos"),
     ("7.1", lambda texts, names: texts, "«Chadal»"),
@@ -118,6 +188,22 @@ WRONG = [
     ),
     ("8.2", lambda mine, tokens, processes: mine / tokens, "quedaría en la mitad"),
     ("8.2", lambda mine, tokens, processes: mine / tokens / processes, "quedaría en la mitad"),
+    ("8.3", lambda fixed, row, free, rows: (4, 4), "sin margen"),
+    ("8.3", lambda fixed, row, free, rows: (2, 8), "debe dar (4, 4)"),
+    ("8.4", BUDGET | {"horas": 0.5, "coste": 1.0}, "de un solo ajuste"),
+    ("8.4", BUDGET | {"horas": 7_200, "coste": 14_400}, "Eso son segundos"),
+    ("8.4", BUDGET | {"horas": 2 / 3, "coste": 4 / 3}, "entrenar son 6"),
+    ("8.4", BUDGET | {"horas": 5, "coste": 10}, "no salen 5 horas"),
+    ("8.4", BUDGET | {"coste": 40}, "no es el de esas horas"),
+    ("8.4", BUDGET | {"intentos": 1}, "el primero casi nunca lo es"),
+    ("8.4", {"pesos": 1e9}, "Falta «tokens»"),
+    ("8.5", (10, None), "lo que da `gradient_gap()`"),
+    ("9.3", lambda written: "0123456789:" if len(written) < 5 else "", "ninguna hora empieza así"),
+    ("9.3", lambda written: "012"[: 3 - 3 * bool(written)], "Deja acabar en"),
+    ("9.3", lambda written: "00:00"[len(written) :][:1], "No deja escribir '00:01'"),
+    ("9.3", lambda written: ["00", "01"], "caracteres sueltos"),
+    ("9.3", {"00:00"}, "`allowed(written)`"),
+    ("9.4", (75, -1), "lo que da `with_labels(50)`"),
     ("9.1", lambda text, question: float(question.answer.lower() in text.lower()), "una lista no"),
     ("9.1", lambda text, question: float(text == f"{question.answer}."), "una mayúscula o un"),
     ("9.1", lambda text, question: 1.0, "no es la capital de Perú"),

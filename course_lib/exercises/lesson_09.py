@@ -1,7 +1,9 @@
-"""Ejercicios de la lección 09: un premio que no se deje engañar y a quién enseña."""
+"""Ejercicios de la lección 09: un premio, a quién enseña, una gramática y pocas etiquetas."""
+
+from typing import Any
 
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import function, shown
+from course_lib.exercises.review import EMPTY, function, is_number, prediction, shown, told
 from course_lib.world import Question
 
 LIMA = Question("capital", "¿Cuál es la capital de Perú?", "Lima")
@@ -24,6 +26,45 @@ def _review_groups(answer) -> str | None:
     if missing := MOVES - said:
         return f"Falta la {min(missing)}: unas aciertan y otras no, así que hay ventajas."
     return None
+
+
+TIMES = {f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60)}
+
+
+def _review_grammar(answer: Any) -> str | None:
+    """Recorre todo lo que una gramática deja escribir y lo compara con las 1.440 horas que hay."""
+    if not callable(answer):
+        return "Se espera la función misma, sin llamarla: `allowed(written)`."
+    whole, pending = set(), [""]
+    while pending:
+        written = pending.pop()
+        follows = answer(written)
+        if follows is None:
+            return EMPTY
+        if not isinstance(follows, set | frozenset | list | tuple | str):
+            return f"Devuelve los caracteres que pueden seguir, y no {shown(follows)}."
+        if odd := [c for c in follows if not isinstance(c, str) or len(c) != 1]:
+            return f"Devuelve caracteres sueltos, y tras {shown(written)} hay {shown(odd[0])}."
+        if not follows:
+            if written not in TIMES:
+                return f"Deja acabar en {shown(written)}, que no es una hora como «07:45»."
+            whole.add(written)
+        for character in sorted(set(follows)):
+            longer = written + character
+            if not any(time.startswith(longer) for time in TIMES):
+                return f"Deja escribir {shown(longer)}, y ninguna hora empieza así."
+            pending.append(longer)
+    if missing := TIMES - whole:
+        return f"No deja escribir {shown(min(missing))}, que es una hora."
+    return None
+
+
+def _review_hits(measured: Any) -> str | None:
+    if is_number(measured) and 0 <= measured <= 100:
+        return None
+    return (
+        f"La medida es un tanto por ciento, lo que da `with_labels(50)`, y hay {shown(measured)}."
+    )
 
 
 EXERCISES = {
@@ -56,5 +97,32 @@ def reward(text, question):
         "Si en una fila todas las notas son iguales, todas las ventajas son cero.",
         praise="Por eso conviene preguntar lo que a veces sale: ni imposible ni sabido.",
         solution="respuesta = {2, 4}",
+    ),
+    "9.3": Exercise(
+        _review_grammar,
+        "Son cinco casillas. ¿Qué puede ir en la primera? ¿Y en la última?",
+        "La segunda depende de la primera, porque tras un 2 no va un 4. Con las cinco escritas no "
+        "sigue nada.",
+        "`len(written)` dice en qué casilla estás; en cada una, un texto con lo que cabe.",
+        praise="Un modelo así limitado no puede escribir «25:71». Que la hora sea la buena es otra "
+        "cosa, y se mide aparte.",
+        solution="""def allowed(written):
+    digits = "0123456789"
+    second = digits[:4] if written[:1] == "2" else digits
+    places = ["012", second, ":", "012345", digits, ""]
+    return places[len(written)]""",
+    ),
+    "9.4": Exercise(
+        prediction(0, 100, _review_hits),
+        "Decir siempre el acto más frecuente acierta el 60%, y con 500 etiquetas, el 91%.",
+        "Cualquier número de 0 a 100 vale de predicción. La medida es `with_labels(50)`.",
+        praise=lambda answer: (
+            f"{told(*answer, 5)} Las primeras etiquetas son las que más dan. Antes de pedir miles, "
+            "dibuja esta curva con las que tengas y mira si aún sube."
+        ),
+        solution="""prediccion = 75
+medida = 80  # en la lección, lo que dé `with_labels(50)`
+
+respuesta = (prediccion, medida)""",
     ),
 }
