@@ -101,6 +101,8 @@ def student_copies(root: Path | None = None) -> Path:
         nbformat.write(notebook, written)
         os.replace(written, mine)
         shutil.copyfile(path, before)
+    for style in (root / "notebooks").glob("*.css"):  # el de proyectarlas
+        shutil.copyfile(style, copies / style.name)
     return copies
 
 

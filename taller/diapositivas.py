@@ -45,7 +45,7 @@ SPANISH = {
         "Click to Reset": "Pulsa para ponerlo a cero",
         "Pacing – Time to finish current slide": "Lo que queda para esta diapositiva",
         ">Notes<": ">Notas<",
-        "'Default'": "'La de siempre'",
+        "'Default'": "'Normal'",
         "'Wide'": "'Ancha'",
         "'Tall'": "'Alta'",
         "'Notes only'": "'Solo las notas'",

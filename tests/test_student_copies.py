@@ -26,9 +26,11 @@ def course(tmp_path):
     return lesson, student_copies(tmp_path) / lesson.name
 
 
-def test_the_first_copy_is_the_lesson(course):
+def test_the_first_copy_is_the_lesson_and_the_style_to_project_it_goes_along(course, tmp_path):
     lesson, copy = course
     assert copy.parent.name == "mis_cuadernos" and cells(copy) == cells(lesson)
+    lesson.with_name("rise.css").write_text("body {}")
+    assert (student_copies(tmp_path) / "rise.css").read_text() == "body {}"
 
 
 def test_without_news_the_copy_is_not_even_opened(course, tmp_path):
