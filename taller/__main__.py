@@ -56,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command("empaquetar", _pack, "reúne la rueda y los cuadernos en un zip para Colab"),
         "salida/",
     )
+    answers = command("soluciones", _answers, "escribe las soluciones, para quien da clase")
+    answers.add_argument(
+        "--salida", type=Path, metavar="ARCHIVO", help="por omisión, salida/soluciones.md"
+    )
     return run_command(parser, argv)
 
 
@@ -126,6 +130,14 @@ def _pack(arguments) -> int:
 
     directory = arguments.salida or output_path()
     print(f"El curso está en {publishing.pack(course_root(), directory)}")
+    return 0
+
+
+def _answers(arguments) -> int:
+    from taller import soluciones
+
+    path = soluciones.write(arguments.salida or output_path("soluciones.md"))
+    print(f"Las soluciones están en {path}")
     return 0
 
 
