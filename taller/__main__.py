@@ -59,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="el de una clase sin red, con todo lo que hay que instalar",
     )
+    answers = command("soluciones", _answers, "escribe las soluciones, para quien da clase")
+    answers.add_argument(
+        "--salida", type=Path, metavar="ARCHIVO", help="por omisión, salida/soluciones.md"
+    )
     return run_command(parser, argv)
 
 
@@ -130,6 +134,14 @@ def _pack(arguments) -> int:
     directory = arguments.salida or output_path()
     pack = publishing.pack_class if arguments.clase else publishing.pack
     print(f"El curso está en {pack(course_root(), directory)}")
+    return 0
+
+
+def _answers(arguments) -> int:
+    from taller import soluciones
+
+    path = soluciones.write(arguments.salida or output_path("soluciones.md"))
+    print(f"Las soluciones están en {path}")
     return 0
 
 

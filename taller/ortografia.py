@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DICTIONARY = "es_ES"
 DEFAULT_FILES = (
     "*.md",
+    "docencia/*.md",
     "data/*/README.md",
     "taller/pagina/*.md",
     "notebooks/*.ipynb",
