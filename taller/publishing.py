@@ -16,6 +16,7 @@ from pathlib import Path
 
 from course_lib import __version__
 from course_lib.lessons import find_notebooks, read_notebook
+from taller import soluciones
 
 SETUP_CELL = "preparar-curso"  # el `id` de la celda que instala el curso, igual en cada cuaderno
 FOOT_CELL = "pie"  # la que lleva a la lección anterior, al índice y a la siguiente
@@ -79,7 +80,7 @@ CLASS_READ_ME = """¿Cuándo conviene el ajuste fino?: todo para una clase, sin 
     cuadernos/     las lecciones
     sitio/         las lecciones como páginas, con los tres modelos: abre index.html
     diapositivas/  para proyectar: abre la de cada lección
-    docencia/      para quien da la clase, con las soluciones
+    docencia/      para quien da la clase, con las soluciones; quítala de lo que repartas
 
 Instalar, en esta carpeta y sin conexión (en Windows, .venv\\Scripts en vez de .venv/bin):
     python3 -m venv .venv
@@ -239,6 +240,7 @@ def pack_class(root: Path, output_dir: Path) -> Path:
         _build_wheels(root, wheels, *constraints, f"{root}[lab,clase]")
         for name, source in {**made, "docencia": root / "docencia"}.items():
             shutil.copytree(source, home / name)
+        soluciones.write(home / "docencia" / "soluciones.md")
         (home / "cuadernos").mkdir()
         for path in find_notebooks(folder=root / "notebooks"):
             shutil.copy(path, home / "cuadernos")
