@@ -19,21 +19,27 @@ INTRO = (
 
 def statements(cells) -> dict[str, str]:
     """El enunciado de cada ejercicio de esas celdas, por su identificador: desde su título hasta
-    donde se responde, con el código que haya por medio."""
-    found, id = {}, None
+    donde se responde, con el código que haya por medio. Donde se comprueba uno que no lleva título,
+    como en el proyecto, su enunciado es el texto de la sección."""
+    found, id, title, section = {}, None, "", []
     for cell in cells:
-        if cell.cell_type == "code" and id:
-            if re.search(rf"""check\(["']{re.escape(id)}["']""", cell.source):
-                id = None
-            else:
+        if cell.cell_type == "code":
+            checked = re.findall(r"""check\(["'](\d+\.\d+)""", cell.source)
+            for other in checked:
+                found.setdefault(other, [f"### Ejercicio {other} · {title}", *section])
+            if id and id not in checked:
                 found[id].append(f"```python\n{cell.source}\n```")
-        elif cell.cell_type == "markdown":
-            for part in re.split(r"^(?=#{1,3} )", cell.source, flags=re.MULTILINE):
-                if part.startswith("#"):
-                    title = re.match(r"### Ejercicio (\d+\.\d+)", part)
-                    id = title and title[1]
-                if id:
-                    found.setdefault(id, []).append(part.strip())
+            id = None if id in checked else id
+            continue
+        for part in re.split(r"^(?=#{1,3} )", cell.source, flags=re.MULTILINE):
+            if part.startswith("#"):
+                title, _, part = part.lstrip("# ").partition("\n")
+                section, named = [], re.match(r"Ejercicio (\d+\.\d+)", title)
+                if id := named and named[1]:
+                    found[id] = [f"### {title}"]
+            section.append(part.strip())
+            if id:
+                found[id].append(part.strip())
     return {id: "\n\n".join(filter(None, parts)) for id, parts in found.items()}
 
 
@@ -48,7 +54,8 @@ def sheet(exercises: dict[str, Exercise], asked: dict[str, str]) -> str:
             hints = "\n".join(f"{n}. {hint}" for n, hint in enumerate(exercise.hints, 1))
             solution = f"```python\n{exercise.solution.strip()}\n```"
             parts += [asked[id], f"**Pistas**\n\n{hints}", f"**Una solución**\n\n{solution}"]
-            parts.append(f"**Lo que se lee al acertar.** {exercise.praise}")
+            if isinstance(exercise.praise, str):  # la de una predicción depende de cuál sea
+                parts.append(f"**Lo que se lee al acertar.** {exercise.praise}")
     return "\n\n".join(parts) + "\n"
 
 
