@@ -135,3 +135,7 @@ def test_progress_outlives_the_kernel_and_never_breaks_a_check(asked, tmp_path, 
     monkeypatch.setenv("CURSO_SALIDA", str(file))  # un archivo donde se espera una carpeta
     assert "correcto" in (said := asked("1.1", 12)) and "No se ha podido apuntar" in said
     assert "Llevas 0 de 3" in asked(call=progreso)
+    monkeypatch.delenv("CURSO_SALIDA")  # en Colab, tras reiniciar y sin repetir la primera celda
+    monkeypatch.setattr("course_lib.lessons.DRIVE", str(tmp_path))
+    assert "correcto" in asked("1.1", 12)
+    assert (tmp_path / "curso-ajuste-fino" / "salida" / "progreso.json").is_file()
