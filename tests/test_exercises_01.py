@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from course_lib.decision import Lack, Rung, advise
 from course_lib.exercises import get
+from course_lib.exercises.lesson_01 import _capitals
 
 
 def test_a_wrong_diagnosis_is_told_why(solved, refusal):
@@ -58,3 +59,18 @@ def test_a_change_that_is_not_enough_is_told_what_is_missing(solved, refusal):
 def test_critical_cost_is_another_way_to_reach_lora(solved):
     answer = replace(solved("1.3"), tried=(Rung.PROMPT,), cost_critical=True)
     assert get("1.3").review(answer) is None
+
+
+def test_a_prediction_is_checked_with_what_the_model_said(solved, refusal):
+    guess, said = solved("1.4")
+    assert get("1.4").review((3, said)) is None
+    right = [question.answer for question in _capitals()]
+    for answer, words in [
+        ((guess, 1), "contarlas le toca a `check`"),
+        ((guess, said[:4]), "las 99 capitales, y hay 4"),
+        ((guess, right), "como sin el espacio"),
+        ((guess, [1] * 99), "la lista de textos"),
+        ((100, said), "de 0 a 99"),
+        (said, "(prediccion, medida)"),
+    ]:
+        assert words in refusal("1.4", answer)

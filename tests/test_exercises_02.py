@@ -2,6 +2,7 @@
 
 from course_lib import retrieval, world
 from course_lib.exercises import check, get
+from course_lib.exercises.lesson_02 import _answered
 
 
 def _refuse_below(threshold, language="es"):
@@ -85,12 +86,17 @@ def test_a_wrong_choice_is_told_the_budget_it_fails(refusal):
         assert words in refusal("2.3", answer)
 
 
-def test_a_wrong_number_of_passages_is_told_what_it_forgets(refusal):
+def test_a_prediction_about_sentences_is_checked_by_its_measure(solved, refusal):
+    guess, share = solved("2.4")
+    assert get("2.4").review((0, share)) is None
+    whole, right, same = _answered()
+    assert right == share < same < whole
     for answer, words in [
-        (1, "sobra sitio"),
-        (3, "ocupan 210"),
-        (4, "ocupan 280"),
-        (209 / 70, "cuántos enteros caben"),
-        ("dos", "Se espera un número"),
+        ((guess, whole), "documentos enteros"),
+        ((guess, same), "frases del documento bueno"),
+        ((guess, 0.5), "Parte cada texto"),
+        ((guess, 100 * share), "de 0 a 1"),
+        ((95, share), "Tu predicción"),
+        (share, "(prediccion, medida)"),
     ]:
         assert words in refusal("2.4", answer)

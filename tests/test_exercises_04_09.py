@@ -1,5 +1,7 @@
 """Lecciones 04 a 09 y el proyecto: lo verosímil pero malo se rechaza, y se dice por qué."""
 
+import math
+
 from course_lib import world
 from course_lib.exercises import get
 from course_lib.exercises.lesson_07 import BROKEN
@@ -10,6 +12,8 @@ CONTROL = [
     ("¿Es Quito la capital de Perú?", "no"),
     ("¿Es Roma la capital de Italia?", "sí"),
 ]
+RECIPE = {"eval_strategy": "steps", "num_train_epochs": 3, "per_device_train_batch_size": 32}
+RECIPE |= {"warmup_steps": 100, "logging_steps": 100}
 
 
 def mask_in_place(ids, eos):
@@ -73,17 +77,21 @@ WRONG = [
     ("4.2", 1.0, "la parte del relleno"),
     ("4.2", 0.7, "¿cuánto suman cien tokens"),
     ("4.2", "2,33", "Se espera un número"),
-    ("4.3", {"eval_strategy": "no", "eval_steps": 100}, "no te enteras"),
-    ("4.3", {"evaluation_strategy": "steps", "eval_steps": 100}, "nombre antiguo"),
-    ("4.3", {"logging_steps": 10, "save_steps": 10}, "Falta el argumento"),
-    ("4.3", {"eval_strategy": "steps", "logging_steps": 10}, "«logging_steps» no dice si ha"),
-    ("4.3", {"eval_strategy": "epoch"}, "justo dos"),
+    ("4.3", RECIPE | {"evaluation_strategy": "steps"}, "nombre antiguo"),
+    ("4.3", RECIPE | {"overwrite_output_dir": True}, "no admite hoy 'overwrite_output_dir'"),
+    ("4.3", RECIPE | {"eval_strategy": "no"}, "no te enteras"),
+    ("4.3", {"num_train_epochs": 3}, "Falta el argumento"),
+    ("4.3", RECIPE | {"num_train_epochs": 1}, "Deja `num_train_epochs`"),
+    ("4.3", RECIPE | {"warmup_steps": 1_000}, "la subida se lleva 1.000"),
+    ("4.3", RECIPE | {"logging_steps": 5_000}, "no salen diez"),
+    ("4.3", RECIPE | {"logging_steps": "50"}, "un número de pasos, y hay '50'"),
+    ("4.3", RECIPE | {"eval_steps": 5_000}, "no se evalúa nunca"),
     ("4.3", ["eval_steps"], "un diccionario"),
-    ("4.4", 1537.4 / 60, "las 3 épocas"),
-    ("4.4", 1537.4 * 10 / 3, "son segundos"),
-    ("4.4", 1537.4 / 60 * 10, "ya son 3 épocas"),
-    ("4.4", 10, "No sale"),
-    ("4.4", lambda steps, seconds: steps * seconds / 60, "ya calculado"),
+    ("4.4", (4, "mucha"), "un número de nats"),
+    ("4.4", (4, math.log(8192)), "a ciegas"),
+    ("4.4", (4, 4.2), "¿es el modelo ya ajustado?"),
+    ("4.4", (4, 11.2), "¿qué tokens cuentas?"),
+    ("4.4", (99, 9), "Tu predicción debe ser un número de 0 a 30"),
     ("5.1", [*CONTROL, ("¿Es Oslo la capital de Noruega?", "sí")], "no acierta justo la mitad"),
     ("5.1", [*CONTROL, ("¿Es Oslo la capital de Noruega?", "no")], "» no es «no»"),
     ("5.1", [*CONTROL, ("¿Es Oslo la capital de Italia?", "sí")], "» no es «sí»"),
@@ -92,10 +100,11 @@ WRONG = [
     ("5.1", CONTROL, "cuatro parejas"),
     ("5.1", ["¿Es Oslo la capital de Italia?"] * 4, "cuatro parejas (pregunta, respuesta)"),
     ("5.1", [*CONTROL[:2], *CONTROL[:2]], "repetidas"),
-    ("5.2", (0.65, 0.65), "los aciertos y el número de preguntas"),
-    ("5.2", (55.3, 73.6), "entre 0 y 1"),
-    ("5.2", (0.5525, 0.7364), "tu amigo hizo 20"),
-    ("5.2", 0.65, "una pareja"),
+    ("5.2", (12, 14), "de 0,48 a 0,85: el 0,5 cabe dentro"),
+    ("5.2", (12, 16), "no son los menos"),
+    ("5.2", (12, 0.75), "un entero"),
+    ("5.2", (12, 65), "de 0 a 20"),
+    ("5.2", 15, "(prediccion, medida)"),
     (
         "5.3",
         lambda answers, truths: sum(a == t for a, t in zip(answers, truths)) / len(truths),

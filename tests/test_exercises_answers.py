@@ -100,9 +100,9 @@ def test_an_endless_loop_is_stopped_and_says_where(asked, monkeypatch):
 
 
 def test_a_wrong_prediction_is_fine_and_a_wrong_measure_is_not(asked):
-    assert "hecho. Predijiste 90 y sale 81: te has pasado, y" in asked("2.1", (90, 81))
-    assert "te has quedado corto" in asked("2.1", (3, 81))
-    assert "has acertado." in asked("2.1", (80, 81))
+    assert "hecho. Predijiste 90 y sale 81. Es menos de lo que" in asked("2.1", (90, 81))
+    assert "Es más de lo que" in asked("2.1", (3, 81))
+    assert "Lo has visto venir." in asked("2.1", (80, 81))
     assert "La medida no es 80." in asked("2.1", (90, 80))
     for odd in (5, (1, 2, 3), (200, 81), ("sí", 81)):
         assert (

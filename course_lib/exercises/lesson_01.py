@@ -1,8 +1,11 @@
-"""Ejercicios de la lección 01: nombrar lo que falta y pedir consejo."""
+"""Ejercicios de la lección 01: nombrar lo que falta, pedir consejo y predecir antes de medir."""
 
+from course_lib import world
 from course_lib.decision import Lack, Needs, Rung, advise, obstacles, rung_name
+from course_lib.evaluation import is_right
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import shown
+from course_lib.exercises.review import is_number, prediction, shown, told
+from course_lib.tracks import get_track
 
 SYMPTOMS = {
     "a": (Lack.CHANGING_KNOWLEDGE, "lo aprendido hoy del menú estaría caducado mañana"),
@@ -60,6 +63,29 @@ def _review_change(answer) -> str | None:
     return f"LoRA ya es posible, pero antes va «{name}», más barato y sin probar. {question}"
 
 
+def _hits(said: list[str]) -> int:
+    return sum(map(is_right, said, _capitals()))
+
+
+def _capitals() -> list[world.Question]:
+    track = get_track(report=lambda text: None)
+    countries = world.load_countries(track.language)[: track.limit]
+    return world.fact_questions(countries, ("capital",))
+
+
+def _review_said(said) -> str | None:
+    if is_number(said):
+        return "Detrás de tu predicción van las respuestas del modelo: contarlas le toca a `check`."
+    count = len(_capitals())
+    if not isinstance(said, list) or not all(isinstance(text, str) for text in said):
+        return "La medida es la lista de textos que devuelve `answer`."
+    if len(said) != count:
+        return f"Hacen falta las respuestas a las {count} capitales, y hay {len(said)}."
+    if _hits(said) > 0.9 * count:
+        return "Acierta casi todas, como sin el espacio. ¿Lo has puesto al final, tras los puntos?"
+    return None
+
+
 EXERCISES = {
     "1.1": Exercise(
         _review_symptoms,
@@ -95,5 +121,26 @@ respuesta = Needs(Lack.CHANGING_KNOWLEDGE, tried=(Rung.PROMPT,), **facts)""",
 tried = (Rung.PROMPT, Rung.FEW_SHOT)
 facts = {"examples": 500, "gpu_hours": 1, "has_evaluation": True, "maintained": True}
 respuesta = Needs(Lack.STYLE, tried=tried, **facts)""",
+    ),
+    "1.4": Exercise(
+        prediction(0, len(world.load_countries()), _review_said),
+        "La predicción es tuya y no puede estar mal. La medida sale de la función `answer`.",
+        "Son las peticiones de siempre, `world.question_prompt(q)`, con algo detrás.",
+        'dichas = answer([world.question_prompt(q) + " " for q in capitals])',
+        praise=lambda answer: (
+            f"{told(answer[0], _hits(answer[1]), 5)} El espacio va dentro del token que le sigue "
+            "(lección 03): suelto al final, deja una petición de las que el modelo casi no leyó."
+        ),
+        solution="""from course_lib import world
+from course_lib.chat import generate
+from course_lib.tracks import get_track
+
+track = get_track()
+model, tokenizer = track.load_model(), track.load_tokenizer()
+countries = world.load_countries(track.language)[: track.limit]
+capitals = world.fact_questions(countries, ("capital",))
+ids = [tokenizer.encode(world.question_prompt(q) + " ") for q in capitals]
+dichas = [text.strip() for text in generate(model, tokenizer, ids, 24, stop="\\n")]
+respuesta = (95, dichas)""",
     ),
 }

@@ -1,8 +1,10 @@
-"""Ejercicios de la lección 02: medir un buscador, saber callar y gastar tokens con cabeza."""
+"""Ejercicios de la lección 02: medir un buscador, saber callar, gastar con cabeza y trocear."""
 
-from course_lib import world
+from functools import cache
+
+from course_lib import retrieval, world
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import function, number
+from course_lib.exercises.review import function, is_number, number, prediction, shown, told
 from course_lib.reading import reading_questions
 from course_lib.tracks import get_track
 
@@ -25,6 +27,39 @@ def _review_refusal(answer) -> str | None:
     if right < {"es": 0.9, "en": 0.85}[language] * len(far):
         return f"{counts}: calla de menos. ¿Es demasiado bajo el umbral?"
     return None
+
+
+@cache
+def _answered() -> tuple[float, float, float]:
+    """De las preguntas, las que contesta el mejor documento o frase, o una de su documento."""
+    language = get_track(report=lambda text: None).language
+    documents = world.load_documents(language)
+    pieces = {
+        f"{d.id}·{i}": sentence + "."
+        for d in documents
+        for i, sentence in enumerate(d.text.removesuffix(".").split(". "))
+    }
+    whole = retrieval.build_index({d.id: d.text for d in documents}, language)
+    cut = retrieval.build_index(pieces, language)
+    hits = [
+        (q.answer in best.text, q.answer in piece.text, piece.id.split("·")[0] == d.id)
+        for d in documents
+        for q in d.questions
+        for best, piece in zip(whole.search(q.text, 1), cut.search(q.text, 1))
+    ]
+    return tuple(sum(column) / len(hits) for column in zip(*hits))
+
+
+def _review_sentences(measured) -> str | None:
+    if not is_number(measured) or not 0 <= measured <= 1:
+        return f"La medida es una parte, de 0 a 1, y hay {shown(measured)}."
+    whole, right, same = _answered()
+    slips = {
+        whole: "Eso sale con los documentos enteros: falta partirlos e indexar las frases.",
+        same: "Cuentas frases del documento bueno; se pide que la frase contenga la respuesta.",
+    }
+    otherwise = "La medida no es {}. Parte cada texto por «. » y cuenta todas."
+    return number(right, slips, otherwise, tolerance=0.004)(measured)
 
 
 EXERCISES = {
@@ -80,18 +115,26 @@ def refuse(question):
     return max(affordable, key=lambda way: (way[1], -way[2]), default=(None,))[0]""",
     ),
     "2.4": Exercise(
-        number(
-            2,
-            {
-                3: "Tres pasajes ocupan 210, y aún faltan la pregunta y la respuesta.",
-                4: "Cuatro pasajes ocupan 280: más que todo el modelo.",
-                1: "Con uno sobra sitio para otro.",
-            },
-            "Resta a 256 lo que no son pasajes y mira cuántos enteros caben.",
+        prediction(0, 1, _review_sentences),
+        "La predicción es tuya y no puede estar mal. Mide la otra parte con un índice de frases.",
+        "`retrieval.build_index` recibe un diccionario: hazlo con una entrada por frase, cada una "
+        "con su identificador.",
+        "De cada pregunta, mira si `q.answer in indice.search(q.text, 1)[0].text`, y haz la media.",
+        praise=lambda answer: (
+            f"{told(*answer, 0.03)} Con documentos enteros, {shown(_answered()[0])}. Trocear no "
+            "sale gratis: no basta con dar con el documento, hay que dar con la frase, y sus "
+            "vecinas comparten las mismas palabras."
         ),
-        "La respuesta también ocupa posiciones, y la pregunta.",
-        "256 − 24 − 23 es el sitio que queda para pasajes.",
-        praise="Y se hace con el peor caso: con el caso medio, un día se saldrá.",
-        solution="respuesta = (256 - 24 - 23) // 70",
+        solution="""from course_lib import retrieval, world
+from course_lib.tracks import get_track
+
+language = get_track().language
+documents = world.load_documents(language)
+pieces = [piece + "." for d in documents for piece in d.text.removesuffix(".").split(". ")]
+index = retrieval.build_index(dict(enumerate(pieces)), language)
+questions = [q for d in documents for q in d.questions]
+found = [hit.text for q in questions for hit in index.search(q.text, 1)]
+medida = sum(q.answer in text for q, text in zip(questions, found, strict=True)) / len(questions)
+respuesta = (0.95, medida)""",
     ),
 }

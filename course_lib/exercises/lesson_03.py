@@ -1,20 +1,19 @@
 """Ejercicios de la lección 03: de diálogos a ejemplos de entrenamiento."""
 
-from contextlib import redirect_stdout
+import random
 from functools import cache
-from io import StringIO
 
 from course_lib.dialogues import Dialogue, to_pairs
-from course_lib.encoding import IGNORED, Kind, original_text
+from course_lib.encoding import IGNORED, Kind
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import EMPTY, function, is_number, number, shown
-from course_lib.tracks import Track, get_track
+from course_lib.exercises.review import EMPTY, function, is_number, number, prediction, shown, told
+from course_lib.tracks import get_track
 
-# La fila del 3.4, en la que el fin y el relleno son el mismo token.
+# La fila del 3.3, en la que el fin y el relleno son el mismo token.
 IDS, KINDS = [7, 21, 22, 8, 31, 32, 0, 0, 0], [Kind(n) for n in (0, 1, 1, 0, 2, 2, 3, 4, 4)]
 LABELS = [IGNORED] * 4 + [31, 32, 0] + [IGNORED] * 2
 DIALOGUES = [Dialogue((f"¿Qué tal el día {i}?", "Bien.", "Me alegro.")) for i in range(100)]
-DIALOGUES += DIALOGUES[:60]  # los del 3.5: 60 salen dos veces
+DIALOGUES += DIALOGUES[:60]  # los del 3.4: 60 salen dos veces
 
 SHARE_SLIPS = (
     (700 / 12, "Parece un porcentaje: devuelve una parte de 0 a 1."),
@@ -24,37 +23,29 @@ SHARE_SLIPS = (
 )
 
 
-def _review_max_length(answer) -> str | None:
-    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(is_number, answer)):
-        return "Se esperan dos números: «respuesta = (max_length, parte_de_relleno)»."
-    top, share = answer
-    if top != int(top):
-        return f"max_length se cuenta en tokens, así que es un entero, y hay {shown(top)}."
-    with redirect_stdout(StringIO()):  # los avisos de la ruta ya los dio el cuaderno
-        lengths = _pair_lengths(get_track())
-    cut, cut_below = (100 * sum(n > m for n in lengths) / len(lengths) for m in (top, top - 1))
-    if cut >= 1:
-        return f"Con {shown(top)} se corta el {shown(round(cut, 2))}%: se pide menos del 1%."
-    if cut_below < 1:
-        return f"No es la menor: con {shown(top - 1)} tampoco se corta el 1% y se rellena menos."
-    expected = sum(max(0, top - n) for n in lengths) / (top * len(lengths))
-    if abs(share - 100 * expected) < 0.5 < abs(share - expected):
-        return "La longitud está bien; la parte de relleno va de 0 a 1, no en porcentaje."
-    if abs(share - expected) > 0.005:
-        return f"La longitud está bien, pero la parte de relleno no es {shown(share)}."
-    return None
-
-
 @cache
-def _pair_lengths(track: Track) -> list[int]:
-    """Tokens de cada pareja de entrenamiento de la ruta, con la codificación original."""
-    tokenizer = track.load_tokenizer()
-    texts = [original_text(tokenizer, p.user, p.reply) for p in to_pairs(track.load_dialogues())]
-    return [len(ids) for ids in tokenizer(texts)["input_ids"]]
+def _leak() -> tuple[float, float]:
+    """De barajar parejas: qué parte de las de prueba tiene hermanas y cuál se ha leído ya."""
+    pairs = to_pairs(get_track(report=lambda text: None).load_dialogues())
+    shuffled = random.Random(0).sample(pairs, len(pairs))
+    test, train = shuffled[: len(pairs) // 10], shuffled[len(pairs) // 10 :]
+    known = {pair.dialogue for pair in train}
+    texts = {text for pair in train for text in (pair.user, pair.reply)}
+    seen = sum(pair.reply in texts for pair in test)
+    return sum(pair.dialogue in known for pair in test) / len(test), seen / len(test)
+
+
+def _review_leak(measured) -> str | None:
+    if not is_number(measured) or not 0 <= measured <= 1:
+        return f"La medida es una parte, de 0 a 1, y hay {shown(measured)}."
+    siblings, seen = _leak()
+    slips = {siblings: "Esa es la parte que tiene hermanas; se pide la de respuestas ya leídas."}
+    otherwise = "La medida no es {}. Sale de `seen_before(train_pairs, test_pairs)`."
+    return number(seen, slips, otherwise, tolerance=0.005)(measured)
 
 
 def _wrong(kind: Kind):
-    """La función que dice si, en la fila del 3.4, falla la etiqueta de algún token de `kind`."""
+    """La función que dice si, en la fila del 3.3, falla la etiqueta de algún token de `kind`."""
     return lambda labels: any(a != b for a, b, k in zip(labels, LABELS, KINDS) if k == kind)
 
 
@@ -97,21 +88,23 @@ def _review_split(answer) -> str | None:
 
 EXERCISES = {
     "3.1": Exercise(
-        number(
-            12,
-            {
-                16: "Esos son los turnos; al último de cada diálogo no le contesta nadie.",
-                15: "Así el último turno de un diálogo se empareja con el primero del siguiente.",
-                7: "Así cada turno se usa una sola vez, y el que contesta entra en dos parejas.",
-                4: "Esos son los diálogos; de casi todos sale más de una pareja.",
-            },
-            "No son {}: cuenta primero las de cada diálogo y luego suma.",
-            expects="un número entero",
+        prediction(0, 1, _review_leak),
+        "La predicción es tuya y no puede estar mal. La medida la imprime la celda de en medio.",
+        "Se pide la segunda de las dos, la de las respuestas ya leídas, de 0 a 1.",
+        "seen_before(train_pairs, test_pairs)",
+        praise=lambda answer: (
+            f"{told(*answer, 0.05)} Con esa prueba, quien se aprenda de memoria lo que leyó "
+            "parecerá que sabe contestar."
         ),
-        "¿Cuántas parejas salen de un diálogo de tres turnos? Están escritas más arriba.",
-        "Cada turno menos el último recibe una respuesta: n turnos dan n − 1 parejas.",
-        praise="Un diálogo de n turnos da n − 1 parejas; el de un solo turno, ninguna.",
-        solution="respuesta = sum(turns - 1 for turns in (5, 2, 1, 8))",
+        solution="""import random
+from course_lib.dialogues import to_pairs
+from course_lib.tracks import get_track
+
+pairs = to_pairs(get_track().load_dialogues())
+shuffled = random.Random(0).sample(pairs, len(pairs))
+test_pairs, train_pairs = shuffled[: len(pairs) // 10], shuffled[len(pairs) // 10 :]
+texts = {text for pair in train_pairs for text in (pair.user, pair.reply)}
+respuesta = (0.3, sum(pair.reply in texts for pair in test_pairs) / len(test_pairs))""",
     ),
     "3.2": Exercise(
         function(
@@ -129,23 +122,6 @@ EXERCISES = {
     return padding / (max_length * len(lengths))""",
     ),
     "3.3": Exercise(
-        _review_max_length,
-        "Ya tienes `lengths`, y del ejercicio 3.2 la función `padding_share`.",
-        "La parte cortada con m es la media de `n > m`. Prueba m = 1, 2, 3… hasta bajar del 1%.",
-        "next(m for m in range(1, max(lengths) + 1) if parte_cortada(m) < 0.01)",
-        praise="Que no se corte una pareja de cada cien se paga con relleno en todas las demás.",
-        solution="""from course_lib.dialogues import to_pairs
-from course_lib.encoding import original_text
-from course_lib.tracks import get_track
-
-track = get_track()
-tokenizer = track.load_tokenizer()
-texts = [original_text(tokenizer, p.user, p.reply) for p in to_pairs(track.load_dialogues())]
-lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
-best = min(m for m in set(lengths) if sum(n > m for n in lengths) < 0.01 * len(lengths))
-respuesta = (best, sum(max(0, best - n) for n in lengths) / (best * len(lengths)))""",
-    ),
-    "3.4": Exercise(
         function(
             "reply_labels(input_ids, kinds)",
             ((IDS, KINDS), LABELS, "solo cuentan la respuesta y su fin", *LABEL_SLIPS),
@@ -161,7 +137,7 @@ def reply_labels(input_ids, kinds):
     taught = (Kind.REPLY, Kind.END)
     return [token if kind in taught else -100 for token, kind in zip(input_ids, kinds)]""",
     ),
-    "3.5": Exercise(
+    "3.4": Exercise(
         function("split(dialogues, test_fraction, seed)", then=_review_split),
         "Baraja y corta diálogos, no parejas, con `random.Random(seed)`.",
         "Dos diálogos son el mismo si lo son sus `turns`: reparte los `turns` distintos.",

@@ -1,29 +1,77 @@
-"""Ejercicios de la lección 04: pasos, medias engañosas y argumentos que faltan."""
+"""Ejercicios de la lección 04: pasos, medias engañosas, una receta rota y de dónde se parte."""
 
+import math
+from dataclasses import fields
+from functools import cache
+
+from course_lib.encoding import Kind
+from course_lib.evaluation import talk_loss
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import function, number
-from course_lib.original import original_record
+from course_lib.exercises.review import function, is_number, number, prediction, shown, told
+from course_lib.original import original_examples, original_record
+from course_lib.tracks import get_track
 
 RECORD = original_record()
-MINUTES = RECORD["segundos"] / 60  # los de 3 épocas
-USEFUL = ["eval_steps", "eval_on_start", "per_device_eval_batch_size"]
-USEFUL += ["load_best_model_at_end", "metric_for_best_model"]
+STEPS = 3 * -(-20_000 // 32)  # los de la receta del 4.3
+SOME = 32  # ejemplos que bastan para el 4.4
 
 
-def _review_arguments(answer) -> str | None:
+def _review_recipe(answer) -> str | None:
     if not isinstance(answer, dict):
         return 'Se espera un diccionario, por ejemplo {"logging_steps": 10}.'
     if "evaluation_strategy" in answer:
         return "`evaluation_strategy` es el nombre antiguo, y hoy da error. ¿Cómo se llama ahora?"
+    from transformers import TrainingArguments  # tarda, y la lección ya lo ha importado
+
+    known = {field.name for field in fields(TrainingArguments)}
+    if odd := [key for key in answer if key not in known]:
+        return f"`TrainingArguments` no admite hoy {shown(odd[0])}. Quítalo o escríbelo bien."
     if "eval_strategy" not in answer:
         return 'Falta el argumento que dice cuándo evaluar, que por omisión vale "no".'
     if answer["eval_strategy"] not in ("steps", "epoch"):
         return 'El valor de `eval_strategy` debe ser "steps" o "epoch": con "no" no te enteras.'
-    if len(answer) != 2:
-        return "Son justo dos argumentos: cuándo evaluar y otro que lo acompañe."
-    (other,) = answer.keys() - {"eval_strategy"}
-    ideas = "en cada cuánto evaluar, en medir también antes de empezar o en quedarse con el mejor"
-    return None if other in USEFUL else f"«{other}» no dice si ha aprendido. Piensa {ideas}."
+    same = {"num_train_epochs": 3, "per_device_train_batch_size": 32}
+    if changed := [key for key, value in same.items() if answer.get(key) != value]:
+        return f"Deja `{changed[0]}` como estaba: lo que haya que cambiar no es eso."
+    steps = {key: answer.get(key, 0) for key in ("warmup_steps", "logging_steps", "eval_steps")}
+    if odd := [key for key, value in steps.items() if not is_number(value)]:
+        return f"`{odd[0]}` es un número de pasos, y hay {shown(steps[odd[0]])}."
+    total = f"Son {shown(STEPS)} pasos en total"
+    if steps["warmup_steps"] > STEPS / 10:
+        return (
+            f"{total}: la subida se lleva {shown(steps['warmup_steps'])}, más de la décima parte."
+        )
+    every = steps["logging_steps"] or 500
+    if every > STEPS / 10:
+        return f"{total}, y anotando cada {shown(every)} no salen diez anotaciones."
+    if answer["eval_strategy"] == "steps" and steps["eval_steps"] > STEPS:
+        return f"{total}: evaluando cada {shown(steps['eval_steps'])} no se evalúa nunca."
+    return None
+
+
+@cache
+def _reply_loss() -> tuple[float, float]:
+    """La pérdida del modelo de partida en los tokens de la respuesta, y la de adivinar a ciegas."""
+    track = get_track(report=lambda text: None)
+    tokenizer = track.load_tokenizer()
+    rows = original_examples(track, tokenizer)[:SOME]
+    pad, kinds = tokenizer.pad_token_id, (Kind.REPLY,)
+    loss = talk_loss(track.load_model(), rows, range(len(rows)), pad, kinds=kinds)
+    return loss.value, math.log(len(tokenizer))
+
+
+def _review_loss(measured) -> str | None:
+    if not is_number(measured):
+        return f"La medida es un número de nats, y hay {shown(measured)}."
+    right, blind = _reply_loss()
+    if abs(measured - blind) < 0.002:
+        return "Eso es adivinar a ciegas. La medida la da `talk_loss` con el modelo de partida."
+    if abs(measured - right) < 0.02 * right:
+        return None
+    side = (
+        "menor: ¿es el modelo ya ajustado?" if measured < right else "mayor: ¿qué tokens cuentas?"
+    )
+    return f"La medida no es {shown(measured)}. Es {side}"
 
 
 EXERCISES = {
@@ -58,31 +106,40 @@ EXERCISES = {
         solution="respuesta = 0.7 / 0.3",
     ),
     "4.3": Exercise(
-        _review_arguments,
-        "La pérdida de entrenamiento mide los datos que ya ha visto. ¿Quién mide los otros?",
-        'Uno de los dos dice cuándo evaluar; por omisión vale "no".',
-        'Uno es `eval_strategy="steps"`; el otro puede decir cada cuántos pasos.',
-        praise="Con eso, y un `eval_dataset` de diálogos apartados, la cifra ya querrá decir algo.",
-        solution='respuesta = {"eval_strategy": "steps", "eval_steps": 100}',
+        _review_recipe,
+        "Calcula primero cuántos pasos son, con tu función del 4.1, y compáralos con la receta.",
+        'Uno de los argumentos ya no existe, y otro cambió de nombre; por omisión vale "no".',
+        'Sobra `overwrite_output_dir`. Pon `eval_strategy="steps"`, y una subida y unas '
+        "anotaciones de menos de 187 pasos.",
+        praise="Con eso, y un `eval_dataset` de charlas apartadas, la cifra ya querrá decir algo.",
+        solution="""respuesta = {
+    "eval_strategy": "steps",
+    "eval_steps": 100,
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 32,
+    "warmup_steps": 100,
+    "logging_steps": 50,
+}""",
     ),
     "4.4": Exercise(
-        number(
-            MINUTES / 3 * 10,
-            {
-                MINUTES / 3 * 10 * 60: "Eso son segundos: se piden minutos.",
-                MINUTES: "Eso es lo que tardaron las 3 épocas; se piden 10.",
-                MINUTES * 10: "Los 7.131 pasos ya son 3 épocas, no una.",
-            },
-            "No sale: segundos por paso, por los pasos de 10 épocas, entre 60.",
-            expects="el número de minutos, ya calculado",
-            tolerance=0.02,
+        prediction(0, 30, _review_loss),
+        "La predicción es tuya y no puede estar mal. La medida está en la segunda celda.",
+        "La medida es el número de la celda de `talk_loss`, con el modelo de partida: `model`.",
+        praise=lambda answer: (
+            f"{told(*answer, 0.5)} Adivinar a ciegas costaría {shown(round(_reply_loss()[1], 2))}. "
+            "Cuanto más cerca, menos le sirve aquí, con marcadores que nunca vio, lo que sabía de "
+            "charlar. De ahí parte la curva."
         ),
-        "¿Cuántos segundos tardaba aquella T4 en cada paso?",
-        "Si 7.131 pasos son 3 épocas, 10 épocas son 7.131 × 10 / 3.",
-        praise="Medir el ritmo durante unos pasos y multiplicar ahorra muchas noches de espera.",
-        solution="""def minutes(steps, seconds_per_step):
-    return steps * seconds_per_step / 60
+        solution="""from course_lib import evaluation
+from course_lib.encoding import Kind
+from course_lib.original import original_examples
+from course_lib.tracks import get_track
 
-respuesta = minutes(7131 / 3 * 10, 1537.4 / 7131)""",
+track = get_track()
+model, tokenizer = track.load_model(), track.load_tokenizer()
+some = original_examples(track, tokenizer)[:32]
+pad = tokenizer.pad_token_id
+before = evaluation.talk_loss(model, some, range(len(some)), pad, kinds=(Kind.REPLY,))
+respuesta = (4, before.value)""",
     ),
 }

@@ -3,10 +3,11 @@
 from course_lib import world
 from course_lib.evaluation import normalize
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import function, is_number
+from course_lib.exercises.review import function, is_number, prediction, shown, told
 from course_lib.tables import wilson
 
 TRUTHS = ["sí"] * 8 + ["no"] * 2
+FEWEST = next(hits for hits in range(21) if wilson(hits, 20)[0] > 0.5)  # los del 5.2
 
 
 def _city_and_country(question: str, language: str) -> list[str | None]:
@@ -46,16 +47,18 @@ def _review_control(answer) -> str | None:
     return None
 
 
-def _review_interval(answer) -> str | None:
-    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(map(is_number, answer)):
-        return "Se espera una pareja (extremo inferior, extremo superior)."
-    if max(answer) > 1:
-        return "Los extremos son proporciones, entre 0 y 1."
-    slip = "Ese es el de 65 aciertos en 100 preguntas; tu amigo hizo 20."
-    for count, why in {(13, 20): None, (65, 100): slip}.items():
-        if all(abs(x - y) < 0.005 for x, y in zip(answer, wilson(*count))):
-            return why
-    return "No son esos: `wilson` recibe los aciertos y el número de preguntas."
+def _review_enough(measured) -> str | None:
+    if not is_number(measured) or measured != int(measured):
+        return f"La medida es un número de aciertos, un entero, y hay {shown(measured)}."
+    hits = int(measured)
+    if not 0 <= hits <= 20:
+        return "Los aciertos van de 0 a 20, que son las preguntas."
+    if hits == FEWEST:
+        return None
+    low, high = (shown(round(end, 2)) for end in wilson(hits, 20))
+    if hits < FEWEST:
+        return f"Con {hits} aciertos, el intervalo va de {low} a {high}: el 0,5 cabe dentro."
+    return f"Con {hits} el intervalo ya queda por encima de 0,5, pero no son los menos que bastan."
 
 
 def _review_lookup(answer) -> str | None:
@@ -85,11 +88,18 @@ EXERCISES = {
 ]""",
     ),
     "5.2": Exercise(
-        _review_interval,
-        "`tables.wilson(aciertos, n)` devuelve los dos extremos.",
-        "¿Cuántos aciertos, y de cuántas? No son porcentajes.",
-        praise="El 50% cabe dentro: veinte preguntas no bastan para decir que gana al azar.",
-        solution="from course_lib.tables import wilson\n\nrespuesta = wilson(13, 20)",
+        prediction(0, 20, _review_enough),
+        "La predicción es tuya y no puede estar mal. Mide con `tables.wilson(aciertos, 20)`.",
+        "El extremo inferior tiene que pasar de 0,5: prueba con 14, con 15, con 16…",
+        "next(n for n in range(21) if tables.wilson(n, 20)[0] > 0.5)",
+        praise=lambda answer: (
+            f"{told(*answer, 0)} Con sus 13, a tu amigo le cabe el 50% en el intervalo: no puede "
+            "decir que gane al azar. Con 200 preguntas y la misma proporción, sí podría."
+        ),
+        solution="""from course_lib.tables import wilson
+
+medida = next(n for n in range(21) if wilson(n, 20)[0] > 0.5)
+respuesta = (12, medida)""",
     ),
     "5.3": Exercise(
         function(

@@ -106,12 +106,13 @@ def told(guess: float, real: float, margin: float) -> str:
     """Cómo ha quedado una predicción, dicho con amabilidad.
 
     >>> told(90, 81, 5)
-    'Predijiste 90 y sale 81: te has pasado, y por eso se escribe antes de medir.'
+    'Predijiste 90 y sale 81. Es menos de lo que esperabas: para notarlo se escribe antes.'
     """
-    verdict = "has acertado" if abs(guess - real) <= margin else None
-    side = "te has pasado" if guess > real else "te has quedado corto"
-    verdict = verdict or f"{side}, y por eso se escribe antes de medir"
-    return f"Predijiste {shown(guess)} y sale {shown(real)}: {verdict}."
+    side = "menos" if real < guess else "más"
+    verdict = f"Es {side} de lo que esperabas: para notarlo se escribe antes."
+    if abs(guess - real) <= margin:
+        verdict = "Lo has visto venir."
+    return f"Predijiste {shown(guess)} y sale {shown(real)}. {verdict}"
 
 
 def is_number(value: Any) -> bool:
