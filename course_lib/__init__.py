@@ -17,6 +17,8 @@ y `tables`, que salen en casi todas:
   `original`.
 - 09, más allá: `beyond`, `tuning`, `training`, `encoding`, `chat`, `dialogues`, `original`,
   `world`.
+- 10, el proyecto: `decision`, `audit`, `retrieval`, `tuning`, `training`, `encoding`, `dialogues`,
+  `world`.
 
 `exercises` son los ejercicios de todas; `hub` carga de Hugging Face; `lessons` y `cli` son la orden
 `curso`.

@@ -1,10 +1,11 @@
-"""Lecciones 04 a 09: lo verosímil pero malo se rechaza, y se dice por qué."""
+"""Lecciones 04 a 09 y el proyecto: lo verosímil pero malo se rechaza, y se dice por qué."""
 
 import math
 
 from course_lib import world
 from course_lib.exercises import get
 from course_lib.exercises.lesson_07 import BROKEN
+from course_lib.tables import proportion
 
 CONTROL = [
     ("¿Es Lima la capital de Perú?", "sí"),
@@ -54,6 +55,11 @@ MARKED = BROKEN.replace(
 )
 BUDGET = {"pesos": 1e9, "tokens": 1e6, "epocas": 3, "velocidad": 1e13, "precio": 2, "intentos": 4}
 BUDGET |= {"horas": 2.0, "coste": 4.0}  # 6 × 10⁹ × 10⁶ × 3 × 4 / 10¹³ = 7.200 segundos
+DUMMY = proportion([True] * 5 + [False] * 45)
+OWN_GOAL = {"mínimo": 0.85, "perdido": 0.03, "decide": "El primero que llegue es el que se usa."}
+RESULTS = [("el tonto", DUMMY), ("sola", proportion([True] * 20 + [False] * 30))]
+RESULTS += [("buscando", proportion([True] * 48 + [False] * 2))]
+CHOICE = dict.fromkeys(("por qué", "cambiaría", "no medido"), "Con 50 preguntas no sabría decirlo.")
 
 
 WRONG = [
@@ -204,6 +210,31 @@ WRONG = [
     ("9.3", lambda written: ["00", "01"], "caracteres sueltos"),
     ("9.3", {"00:00"}, "`allowed(written)`"),
     ("9.4", (75, -1), "lo que da `with_labels(50)`"),
+    (
+        "10.1",
+        dict.fromkeys(("quién", "qué falla", "qué falta"), "una frase de cinco palabras"),
+        "Falta «si se equivoca»",
+    ),
+    ("10.2", (OWN_GOAL, DUMMY, RESULTS), "la meta se escribe antes"),
+    ("10.2", (OWN_GOAL | {"mínimo": 0.15}, DUMMY, []), "no lo distingue"),
+    ("10.2", (OWN_GOAL | {"mínimo": 85}, DUMMY, []), "una proporción de 0 a 1"),
+    ("10.2", (OWN_GOAL | {"decide": ""}, DUMMY, []), "Falta «decide»"),
+    ("10.3", (["¿Abre hoy?"], ["abre HOY", "Sí."]), "1 de 1 preguntas del examen"),
+    ("10.3", ([], ["Sí."]), "ninguna puede estar vacía"),
+    ("10.4", [("el tonto", 0.1), ("sola", 0.4)], "lleva su n y su intervalo"),
+    ("10.4", RESULTS[1:], "Falta la fila de «el tonto»"),
+    ("10.4", RESULTS[:2], "no hay escalera"),
+    ("10.4", [*RESULTS, RESULTS[-1]], "dos veces la misma celda"),
+    ("10.4", [*RESULTS, ("otro", proportion([True] * 9))], "hay n de [9, 50]"),
+    ("10.4", [(name, proportion([True] * 9)) for name, _ in RESULTS], "Busca 30 o más"),
+    ("10.5", (CHOICE | {"elijo": "sola"}, OWN_GOAL, RESULTS), "y tu meta era el 85%"),
+    ("10.5", (CHOICE | {"elijo": "ninguno"}, OWN_GOAL, RESULTS), "«buscando» llega a tu meta"),
+    ("10.5", (CHOICE | {"elijo": "buscando"}, OWN_GOAL | {"mínimo": 0.3}, RESULTS), "va antes"),
+    (
+        "10.5",
+        (CHOICE | {"elijo": "buscando", "por qué": "Es el que más me gusta."}, OWN_GOAL, RESULTS),
+        "ni una cifra",
+    ),
     ("9.1", lambda text, question: float(question.answer.lower() in text.lower()), "una lista no"),
     ("9.1", lambda text, question: float(text == f"{question.answer}."), "una mayúscula o un"),
     ("9.1", lambda text, question: 1.0, "no es la capital de Perú"),

@@ -32,7 +32,7 @@ def hub(tmp_path, shared_data):
 def executed(hub, hub_env, tmp_path):
     """Los cuadernos, ejecutados; por su número.
 
-    En un mismo núcleo, que olvida sus variables entre uno y otro: importar torch y los demás nueve
+    En un mismo núcleo, que olvida sus variables entre uno y otro: importar torch y los demás diez
     veces es lo que más tardaría.
     """
     notebooks = {path.stem.split("_")[0]: read_notebook(path) for path in find_notebooks()}
@@ -60,7 +60,7 @@ def written(notebook) -> str:
 
 def test_every_lesson_runs_unmodified_against_the_hub_and_in_english(hub, executed):
     said = {number: written(notebook) for number, notebook in executed.items()}
-    assert len(said) == 9
+    assert len(said) == 10
     for number, text in said.items():
         assert "Ruta «gpt2»: openai-community/gpt2" in text, number
         assert "Recortada a 2 ejemplos" in text, number

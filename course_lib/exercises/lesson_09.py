@@ -117,7 +117,7 @@ def reward(text, question):
         "Decir siempre el acto más frecuente acierta el 60%, y con 500 etiquetas, el 91%.",
         "Cualquier número de 0 a 100 vale de predicción. La medida es `with_labels(50)`.",
         praise=lambda answer: (
-            f"{told(*answer, 5)} Las primeras etiquetas son las que más dan. Antes de pedir miles, "
+            f"{told(*answer, 5)} Prueba ahora con 25, con 100 y con 500. Antes de pedir miles, "
             "dibuja esta curva con las que tengas y mira si aún sube."
         ),
         solution="""prediccion = 75
