@@ -22,6 +22,7 @@ DICTIONARY = "es_ES"
 DEFAULT_FILES = (
     "*.md",
     "data/*/README.md",
+    "taller/pagina/*.html",
     "taller/pagina/*.md",
     "notebooks/*.ipynb",
     "course_lib/**/*.py",
@@ -38,7 +39,7 @@ NOT_PROSE = re.compile(
     r"|\]\([^)]*\)"  # destino de un enlace
     r"|https?://\S+|\S+@\S+"
     r"|\{+ ?\w+ ?\}+"  # lo que Sphinx sustituye
-    r"|\S*[\w)][/\\_]\w\S*|\w+\.(?:py|md|toml|txt|json|jsonl|ipynb|cfg|safetensors)\b"  # rutas
+    r"|\S*[\w)][/\\_]\w\S*|\w+\.(?:py|md|toml|txt|json|jsonl|ipynb|cfg|safetensors|js)\b"  # rutas
     r"|^\s*>>>.*?(?=\n\s*\n|\Z)"  # ejemplos ejecutables de un docstring
     r"|\\[nt]",
     re.DOTALL | re.MULTILINE,

@@ -50,3 +50,20 @@ def test_the_words_of_the_glossary_are_in_the_lessons_it_says(source):
     ]
     assert len(words) > 20 and not missing
     assert words["tasa de aprendizaje"]["ancla"] == "tasa-de-aprendizaje-learning-rate"
+
+
+def test_the_front_page_holds_the_game_and_every_part_its_script_asks_for(source):
+    page = (source / "jugar.html").read_text(encoding="utf-8")
+    assert ":file: jugar.html" in (source / "index.md").read_text(encoding="utf-8")
+    scripts = re.findall(r'<script src="_static/(.+?)"', page)
+    made = [name for name in scripts if name.startswith("modelos/")]  # los pone taller.navegador
+    assert made == ["modelos/datos.js"]
+    missing = [n for n in scripts if n not in made and not (source / "_static" / n).exists()]
+    ids = re.findall(r'id="([\w-]+)"', page)
+    game = (source / "_static" / "jugar.js").read_text(encoding="utf-8")
+    asked = set(re.findall(r'byId\("([\w-]+)"\)', game))
+    asked |= set(re.findall(r'aria-(?:controls|labelledby)="([\w-]+)"', page))
+    assert len(asked) > 10 and not missing and not asked - set(ids)
+    assert len(ids) == len(set(ids))
+    links = set(re.findall(r'href="(\d\d_\w+)\.html"', page))
+    assert links and links <= {path.stem for path in find_notebooks()}
