@@ -92,6 +92,69 @@ PATHS = {
 }
 
 
+def _least(text: str, name: str, least: float) -> tuple:
+    return (text, least, (name, least))
+
+
+_EXAMPLES = "al menos {pide} ejemplos revisados (hay {hay})"
+_HOURS = "{pide} h de GPU o más (hay {hay})"
+_WEIGHTS = ("tener los pesos", 0, ("api_only", False))
+# Qué pide cada peldaño: cómo se dice si falta, el mínimo si se trata de una cantidad, y las maneras
+# de tenerlo, de las que basta una. Cada manera es un campo de `Needs` y lo que ha de ser, alcanzar
+# o contener. Son datos para que la página del curso aplique estos mismos, sin copiarlos.
+REQUIREMENTS = {
+    R.FEW_SHOT: (_least(_EXAMPLES, "examples", FEW_SHOT_EXAMPLES),),
+    R.LONG_CONTEXT: (
+        ("que todo quepa en la petición", 0, ("fits", True)),
+        ("que el coste no decida", 0, ("cost_critical", False), ("named", Lack.COST)),
+    ),
+    R.BETTER_RETRIEVAL: (
+        ("haber buscado ya", 0, ("tried", R.RAG), ("named", Lack.MISSED_RETRIEVAL)),
+    ),
+    R.OTHER_MODEL: (("poder usar otro modelo", 0, ("better_model", True)),),
+    R.ENCODER: (
+        _least(_EXAMPLES, "examples", LORA_EXAMPLES),
+        ("que se trate de poner etiquetas", 0, ("named", Lack.LABELS)),
+    ),
+    R.HOSTED_TUNING: (
+        _least(_EXAMPLES, "examples", HOSTED_EXAMPLES),
+        ("un proveedor que ajuste", 0, ("api_only", True)),
+        ("un proveedor que ajuste", 0, ("vendor_tuning", True)),
+    ),
+    R.LORA: (
+        _least(_EXAMPLES, "examples", LORA_EXAMPLES),
+        _least(_HOURS, "gpu_hours", LORA_HOURS),
+        _WEIGHTS,
+    ),
+    R.DISTILL: (
+        _least(_HOURS, "gpu_hours", LORA_HOURS),
+        _WEIGHTS,
+        ("algo que ya lo haga bien", 0, ("teacher", True)),
+    ),
+    R.PREFERENCES: (
+        _least(_HOURS, "gpu_hours", LORA_HOURS),
+        _WEIGHTS,
+        _least("al menos {pide} preferencias (hay {hay})", "preferences", PREFERENCES),
+    ),
+    R.RFT: (
+        _least(_HOURS, "gpu_hours", RFT_HOURS),
+        _WEIGHTS,
+        ("un programa que corrija", 0, ("verifier", True)),
+    ),
+    R.FULL: (
+        _least(_EXAMPLES, "examples", FULL_EXAMPLES),
+        _least(_HOURS, "gpu_hours", FULL_HOURS),
+        _WEIGHTS,
+        ("haber probado antes LoRA", 0, ("tried", R.LORA)),
+    ),
+    R.CONTINUED: (
+        _least(_HOURS, "gpu_hours", CONTINUED_HOURS),
+        _WEIGHTS,
+        _least("{pide} tokens propios o más (hay {hay})", "own_text", CONTINUED_TOKENS),
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Needs:
     """Lo que hace falta saber para aconsejar.
@@ -192,48 +255,29 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
     >>> obstacles(Needs(Lack.STYLE), Rung.FEW_SHOT)
     ('al menos 3 ejemplos revisados (hay 0)',)
     """
-    examples, hours = {
-        Rung.FEW_SHOT: (FEW_SHOT_EXAMPLES, 0),
-        Rung.ENCODER: (LORA_EXAMPLES, 0),
-        Rung.HOSTED_TUNING: (HOSTED_EXAMPLES, 0),
-        Rung.LORA: (LORA_EXAMPLES, LORA_HOURS),
-        Rung.DISTILL: (0, LORA_HOURS),
-        Rung.PREFERENCES: (0, LORA_HOURS),
-        Rung.RFT: (0, RFT_HOURS),
-        Rung.FULL: (FULL_EXAMPLES, FULL_HOURS),
-        Rung.CONTINUED: (0, CONTINUED_HOURS),
-    }.get(rung, (0, 0))
-    has, preferences, text = map(number, (needs.examples, needs.preferences, needs.own_text))
-    own = {
-        Rung.LONG_CONTEXT: {
-            "que todo quepa en la petición": needs.fits,
-            "que el coste no decida": not needs.cost_critical or Lack.COST in needs.named,
-        },
-        Rung.BETTER_RETRIEVAL: {
-            "haber buscado ya": Rung.RAG in needs.tried or Lack.MISSED_RETRIEVAL in needs.named
-        },
-        Rung.OTHER_MODEL: {"poder usar otro modelo": needs.better_model},
-        Rung.ENCODER: {"que se trate de poner etiquetas": Lack.LABELS in needs.named},
-        Rung.HOSTED_TUNING: {"un proveedor que ajuste": needs.api_only and needs.vendor_tuning},
-        Rung.DISTILL: {"algo que ya lo haga bien": needs.teacher},
-        Rung.PREFERENCES: {
-            f"al menos {PREFERENCES} preferencias (hay {preferences})": needs.preferences
-            >= PREFERENCES
-        },
-        Rung.RFT: {"un programa que corrija": needs.verifier},
-        Rung.FULL: {"haber probado antes LoRA": Rung.LORA in needs.tried},
-        Rung.CONTINUED: {
-            f"{number(CONTINUED_TOKENS)} tokens propios o más (hay {text})": needs.own_text
-            >= CONTINUED_TOKENS
-        },
-    }
-    met = {
-        f"al menos {number(examples)} ejemplos revisados (hay {has})": needs.examples >= examples,
-        f"{number(hours)} h de GPU o más (hay {needs.gpu_hours:g})": needs.gpu_hours >= hours,
-        "tener los pesos": rung <= Rung.HOSTED_TUNING or not needs.api_only,
-        **own.get(rung, {}),
-    }
-    return tuple(what for what, holds in met.items() if not holds)
+    missing = []
+    for text, least, *ways in REQUIREMENTS.get(rung, ()):
+        if not any(_holds(getattr(needs, name), asked) for name, asked in ways):
+            has = getattr(needs, ways[0][0])
+            missing.append(text.format(pide=number(least), hay=amount(has)) if least else text)
+    return tuple(dict.fromkeys(missing))
+
+
+def _holds(value, asked) -> bool:
+    """Si un campo de `Needs` tiene lo que pide `REQUIREMENTS`: ser eso, llegar ahí o contarlo."""
+    if isinstance(asked, bool):
+        return value is asked
+    return asked in value if isinstance(asked, Lack | Rung) else value >= asked
+
+
+def amount(value: float) -> str:
+    """Una cantidad con los decimales que tenga, dos como mucho.
+
+    >>> amount(1500), amount(0.5)
+    ('1.500', '0,5')
+    """
+    whole, _, rest = number(value, 2).partition(",")
+    return f"{whole},{rest.rstrip('0')}".rstrip(",")
 
 
 def trains(rung: Rung) -> bool:

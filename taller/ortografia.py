@@ -23,6 +23,7 @@ DEFAULT_FILES = (
     "*.md",
     "docencia/*.md",
     "data/*/README.md",
+    "taller/pagina/*.html",
     "taller/pagina/*.md",
     "notebooks/*.ipynb",
     "course_lib/**/*.py",
@@ -39,7 +40,7 @@ NOT_PROSE = re.compile(
     r"|\]\([^)]*\)"  # destino de un enlace
     r"|https?://\S+|\S+@\S+"
     r"|\{+ ?\w+ ?\}+"  # lo que Sphinx sustituye
-    r"|\S*[\w)][/\\_]\w\S*|\w+\.(?:py|md|toml|txt|json|jsonl|ipynb|cfg|safetensors)\b"  # rutas
+    r"|\S*[\w)][/\\_]\w\S*|\w+\.(?:py|md|toml|txt|json|jsonl|ipynb|cfg|safetensors|js)\b"  # rutas
     r"|^\s*>>>.*?(?=\n\s*\n|\Z)"  # ejemplos ejecutables de un docstring
     r"|\\[nt]",
     re.DOTALL | re.MULTILINE,

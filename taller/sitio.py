@@ -2,8 +2,9 @@
 
     python -m taller.sitio [--salida CARPETA]
 
-Los cuadernos llevan sus resultados, así que no se ejecuta nada: se preparan y se los lee Sphinx,
-con las páginas de `taller/pagina`. Lo hecho cabe en una carpeta y se abre también con doble clic.
+Los cuadernos llevan sus resultados, así que no se ejecutan: se preparan y se los lee Sphinx, con
+las páginas de `taller/pagina`. Los tres modelos con los que se juega en la portada los pone
+`taller.navegador`. Lo hecho cabe en una carpeta y se abre también con doble clic.
 """
 
 import argparse
@@ -19,9 +20,11 @@ from pathlib import Path
 
 from course_lib.lessons import course_root, find_notebooks, read_notebook
 from course_lib.pages import REMOTE_IMAGE
+from taller import navegador
 from taller.publishing import pack
 
 PAGES = Path(__file__).with_name("pagina")
+NOT_SERVED = shutil.ignore_patterns(navegador.STAMP)
 
 
 def prepared(notebook):
@@ -72,6 +75,7 @@ def build(root: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "fuente")
         write_source(source, find_notebooks(folder=root / "notebooks"))
+        shutil.copytree(navegador.write(), source / "_static" / "modelos", ignore=NOT_SERVED)
         pack(root, source).rename(source / "curso-ajuste-fino.zip")
         sphinx = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--builder=html"]
         subprocess.run([*sphinx, str(source), str(output)], check=True)

@@ -58,3 +58,20 @@ def test_the_button_of_a_published_lesson_asks_for_no_image(tmp_path):
     assert sitio.prepared(new_notebook(cells=[new_markdown_cell(text)])).cells[0].source == (
         "[Abrir en Colab](https://otra.es)"
     )
+
+
+def test_the_front_page_holds_the_game_and_every_part_its_script_asks_for(source):
+    page = (source / "jugar.html").read_text(encoding="utf-8")
+    assert ":file: jugar.html" in (source / "index.md").read_text(encoding="utf-8")
+    scripts = re.findall(r'<script src="_static/(.+?)"', page)
+    made = [name for name in scripts if name.startswith("modelos/")]  # los pone taller.navegador
+    assert made == ["modelos/datos.js"]
+    missing = [n for n in scripts if n not in made and not (source / "_static" / n).exists()]
+    ids = re.findall(r'id="([\w-]+)"', page)
+    game = (source / "_static" / "jugar.js").read_text(encoding="utf-8")
+    asked = set(re.findall(r'byId\("([\w-]+)"\)', game))
+    asked |= set(re.findall(r'aria-(?:controls|labelledby)="([\w-]+)"', page))
+    assert len(asked) > 10 and not missing and not asked - set(ids)
+    assert len(ids) == len(set(ids))
+    links = set(re.findall(r'href="(\d\d_\w+)\.html"', page))
+    assert links and links <= {path.stem for path in find_notebooks()}

@@ -26,7 +26,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return made;
   };
   for (const place of document.querySelectorAll(ours)) {
-    if (place.closest(".cell_output, .prev-next-area, .toctree-wrapper")) continue;
+    if (place.closest(".cell_output, .prev-next-area, .toctree-wrapper, .jugar")) continue;
     const walker = document.createTreeWalker(place, NodeFilter.SHOW_TEXT);
     const texts = [];
     while (walker.nextNode()) texts.push(walker.currentNode);
