@@ -146,6 +146,8 @@ def build(paths: Sequence[Path], output: Path) -> list[Path]:
     copy_reveal(output / "reveal")
     pages = []
     for path in paths:
+        if not count_slides(read_notebook(path)):  # el índice y el proyecto
+            continue
         pages.append(output / f"{path.stem}.html")
         pages[-1].write_text(to_slides(path), encoding="utf-8")
     found = sorted(output.glob("[0-9]*.html"))

@@ -114,6 +114,29 @@ def test_keeps_no_widget_state_and_is_small_enough_to_open_and_review():
     assert not [p.name for p in FOLDER.glob("*.ipynb") if p.stat().st_size >= MAX_BYTES]
 
 
+def test_every_lesson_leads_to_the_one_before_to_the_index_and_to_the_one_after():
+    names = sorted(NOTEBOOKS)
+    for before, name, after in zip(names, names[1:], [*names[2:], None]):
+        foot = source(NOTEBOOKS[name]["cells"][-1])
+        linked = re.findall(r"\]\((\w+)\.ipynb\)", foot)
+        assert linked == list(dict.fromkeys(filter(None, [before, names[0], after]))), name
+
+
+def test_the_index_says_the_title_and_the_minutes_that_each_lesson_says():
+    index, *lessons = [NOTEBOOKS[name] for name in sorted(NOTEBOOKS)]
+    rows = re.findall(
+        r"^\| \[(.+)\]\((\w+)\.ipynb\) \| (\d+) min \| (.+) \|$", "\n".join(markdown(index)), re.M
+    )
+    said = []
+    for name, notebook in zip(sorted(NOTEBOOKS)[1:], lessons):
+        text = "\n".join(markdown(notebook))
+        title = re.search(r"^# (.+)$", text, re.M)[1]
+        time = r"\*\*Tiempo:\*\* (\d+) minutos de lectura, (?:(\d+) de ejercicios|de (2 a 4 horas))"
+        reading, exercises, hours = re.search(time, text).groups()
+        said.append((title, name, reading, hours or f"{exercises} min"))
+    assert rows == said
+
+
 # --- La celda que prepara el curso ---------------------------------------------------------------
 
 
@@ -224,7 +247,7 @@ def test_every_sentence_of_a_lesson_is_translated_and_no_translation_is_left_ove
 # («Ejercicio 6.1»), máscaras («111000…») y, en NUMBER, lo que va pegado a letras, como las huellas.
 OTHER = re.compile(
     r"https?://\S+|arXiv:[\d.]+|\b\d+(?:\.\d{1,2}){2,}\b|OpenChat [\d.]+|Ejercicio [\d.]+|'\d\.\d'"
-    r"|\b[01]{8,}\b"
+    r"|\b[01]{8,}\b|(?:Hechos|Empezados|Por hacer): [\d., ]+"
 )
 NUMBER = re.compile(r"(?<![\w.,])\d[\d.,]*(?<![.,])(?![\w])")
 # «1.234.567», «12,5», «1.234,5» y hasta cuatro cifras seguidas, que así van también los años.

@@ -132,7 +132,7 @@ def test_the_map_of_the_library_and_the_readme_name_each_lesson_as_it_is():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         names = {full.split(".")[1] for full in notebook_imports(path) if full in MODULES}
-        assert mapped.pop(path.stem[:2]) == names - everywhere, f"el mapa, en {path.stem}"
+        assert mapped.pop(path.stem[:2], set()) == names - everywhere, f"el mapa, en {path.stem}"
         assert f"](notebooks/{path.name})" in readme
     assert not mapped
 
