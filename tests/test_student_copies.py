@@ -82,7 +82,7 @@ def test_a_broken_copy_is_said_and_left_as_it_is(course, tmp_path):
 
 
 def test_an_answered_lesson_of_the_course_takes_an_update(tmp_path):
-    lesson = find_notebooks(["3"])[0]
+    lesson = find_notebooks(["5"])[0]
     (tmp_path / "notebooks").mkdir()
     there = tmp_path / "notebooks" / lesson.name
     there.write_bytes(lesson.read_bytes())
