@@ -126,7 +126,7 @@ def refusal(capsys):
 
     def refuse(id: str, answer) -> str:
         check(id, answer)
-        said = capsys.readouterr().out
+        said = " ".join(capsys.readouterr().out.split())  # en un renglón
         assert f"Ejercicio {id}: todavía no. " in said, said
         prose = re.sub(r"`[^`]*`|«[^»]*»", "", said)  # sin el código ni las citas
         assert not re.search(r": [^.?!(]*: ", prose), f"dos puntos encadenados: {said}"

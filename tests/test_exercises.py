@@ -15,6 +15,11 @@ NOT_FUNCTIONS = ["", "no sé", [], {}, {"a": 1}, 0, -1, 3.5, float("nan"), float
 BAD_FUNCTIONS = [int, lambda *_: None, lambda *_: 1 / 0, lambda *_: "sí", lambda *_: float("nan")]
 
 
+def one_line(capsys) -> str:
+    """Lo que se ha impreso, en un renglón."""
+    return " ".join(capsys.readouterr().out.split())
+
+
 def test_the_exercises_of_a_lesson_are_numbered_from_one():
     counts = Counter(int(id.split(".")[0]) for id in IDS)
     assert IDS == [
@@ -25,7 +30,7 @@ def test_the_exercises_of_a_lesson_are_numbered_from_one():
 def test_every_printed_solution_is_accepted(solved, capsys):
     for id in IDS:
         check(id, solved(id))
-        assert capsys.readouterr().out.startswith(f"Ejercicio {id}: {get(id).welcome(solved(id))}")
+        assert one_line(capsys).startswith(f"Ejercicio {id}: {get(id).welcome(solved(id))}")
         solution(id)
         assert "respuesta" in capsys.readouterr().out
 
@@ -53,9 +58,9 @@ def test_the_hints_grow_none_is_empty_and_none_chains_colons(capsys):
             assert text.strip()
             assert not re.search(r": [^.?!]*: ", re.sub("`[^`]*`", "", text)), text
         hint(id)
-        assert "(Hay otra: hint(" in capsys.readouterr().out
+        assert "(Hay otra: hint(" in one_line(capsys)
         hint(id, 99)
-        assert capsys.readouterr().out == f"Pista {len(hints)} de {len(hints)}. {hints[-1]}\n"
+        assert one_line(capsys) == f"Pista {len(hints)} de {len(hints)}. {hints[-1]}"
 
 
 def test_an_unknown_exercise_is_told_which_there_are():

@@ -28,7 +28,9 @@ def asked(monkeypatch, tmp_path, capsys):
 
     def ask(*given, call=check):
         call(*given)
-        return capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert all(len(line) <= 90 for line in said.splitlines())
+        return said
 
     return ask
 
@@ -76,7 +78,7 @@ def cell(code: str, name: str):
 def test_a_function_that_breaks_says_the_line_and_what_it_printed(asked):
     code = "def half(x):\n    for v in range(9):\n        print('v', v)\n    return x / 2\n"
     said = asked("1.2", cell(code, "half"))
-    assert "en la línea 4 de tu celda (`return x / 2`), salta TypeError, con este" in said
+    assert "en la línea 4 de tu celda (`return x / 2`), salta\nTypeError, con este mensaje" in said
     assert "Al probarla imprime:\n  v 0\n  v 1\n  v 2\n  …\n" in said
     assert "salta SystemExit" in asked("1.2", lambda x: exit())
     printed = asked(
@@ -133,3 +135,7 @@ def test_progress_outlives_the_kernel_and_never_breaks_a_check(asked, tmp_path, 
     monkeypatch.setenv("CURSO_SALIDA", str(file))  # un archivo donde se espera una carpeta
     assert "correcto" in (said := asked("1.1", 12)) and "No se ha podido apuntar" in said
     assert "Llevas 0 de 3" in asked(call=progreso)
+    monkeypatch.delenv("CURSO_SALIDA")  # en Colab, tras reiniciar y sin repetir la primera celda
+    monkeypatch.setattr("course_lib.lessons.DRIVE", str(tmp_path))
+    assert "correcto" in asked("1.1", 12)
+    assert (tmp_path / "curso-ajuste-fino" / "salida" / "progreso.json").is_file()

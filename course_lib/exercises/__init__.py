@@ -6,6 +6,7 @@ respuesta no vale explica por qué y da la pista que toca. Cada lección tiene s
 """
 
 import re
+import textwrap
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -68,39 +69,48 @@ def _name(id: str | float) -> str:
     return str(id).strip().replace(",", ".")
 
 
+def _find(id: str | float) -> tuple[str, Exercise] | None:
+    """El identificador en limpio y su ejercicio; si no existe, lo dice."""
+    try:
+        return _name(id), get(id)
+    except ValueError as error:
+        _say(str(error))
+
+
+def _say(text: str) -> None:
+    """Imprime en renglones cortos: los largos, JupyterLab los parte a mitad de palabra."""
+    for line in text.splitlines():
+        print(textwrap.fill(line, 90, break_long_words=False, break_on_hyphens=False))
+
+
 _last: dict[str, tuple[Any, int]] = {}  # la última respuesta mala de cada uno, y su pista
 
 
 def check(id: str | float = ..., answer: Any = ...) -> None:
     """Comprueba tu respuesta al ejercicio `id` e imprime el resultado."""
-    try:
-        exercise, id = get(id), _name(id)
-    except ValueError as error:
-        print(error)
+    if not (found := _find(id)):
         return
+    id, exercise = found
     answer = answers.plain(answer)
     if answers.is_missing(answer):
         print(f"Ejercicio {id}: sin responder todavía. Si te atascas: hint('{id}').")
         return
-    printed = ""
-    if callable(answer):
-        answer = answers.Watched(answer)
+    answer = answers.Watched(answer) if callable(answer) else answer
     try:
         complaint = exercise.review(answer)
         welcome = None if complaint else exercise.welcome(answer)
     except (Exception, SystemExit, answers.TooLong) as error:
         complaint = answers.broken(error, answer)  # una respuesta puede fallar de mil maneras
     if complaint == EMPTY:
-        print(f"Ejercicio {id}: todavía no. {EMPTY} (Pistas: hint('{id}').)")
+        _say(f"Ejercicio {id}: todavía no. {EMPTY} (Pistas: hint('{id}').)")
         return
     if complaint:
-        if isinstance(answer, answers.Watched):
-            printed = answer.printed.told()
-        print(f"Ejercicio {id}: todavía no. {complaint}{printed}\n{_next_hint(id, answer)}")
+        printed = answer.printed.told() if isinstance(answer, answers.Watched) else ""
+        _say(f"Ejercicio {id}: todavía no. {complaint}{printed}\n{_next_hint(id, answer)}")
     else:
-        print(f"Ejercicio {id}: {welcome}")
+        _say(f"Ejercicio {id}: {welcome}")
     if trouble := progress.record(id, solved=not complaint):
-        print(trouble)
+        _say(trouble)
 
 
 def _next_hint(id: str, answer: Any) -> str:
@@ -116,22 +126,18 @@ def _next_hint(id: str, answer: Any) -> str:
 
 def hint(id: str | float = ..., level: int = 1) -> None:
     """Imprime la pista número `level`; las siguientes dicen más."""
-    try:
-        hints, id = get(id).hints, _name(id)
-    except ValueError as error:
-        print(error)
+    if not (found := _find(id)):
         return
+    id, hints = found[0], found[1].hints
     level = max(1, min(level, len(hints))) if isinstance(level, int) else 1
     more = f" (Hay otra: hint('{id}', {level + 1}).)" if level < len(hints) else ""
-    print(f"Pista {level} de {len(hints)}. {hints[level - 1]}{more}")
+    _say(f"Pista {level} de {len(hints)}. {hints[level - 1]}{more}")
 
 
 def solution(id: str | float = ...) -> None:
     """Imprime una solución comprobada."""
-    try:
-        print(get(id).solution.strip())
-    except ValueError as error:
-        print(error)
+    if found := _find(id):
+        print(found[1].solution.strip())
 
 
 def progreso() -> None:

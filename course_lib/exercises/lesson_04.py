@@ -13,7 +13,6 @@ from course_lib.tracks import get_track
 
 RECORD = original_record()
 STEPS = 3 * -(-20_000 // 32)  # los de la receta del 4.3
-SOME = 32  # ejemplos que bastan para el 4.4
 
 
 def _review_recipe(answer) -> str | None:
@@ -54,9 +53,8 @@ def _reply_loss() -> tuple[float, float]:
     """La pérdida del modelo de partida en los tokens de la respuesta, y la de adivinar a ciegas."""
     track = get_track(report=lambda text: None)
     tokenizer = track.load_tokenizer()
-    rows = original_examples(track, tokenizer)[:SOME]
-    pad, kinds = tokenizer.pad_token_id, (Kind.REPLY,)
-    loss = talk_loss(track.load_model(), rows, range(len(rows)), pad, kinds=kinds)
+    rows, pad = original_examples(track, tokenizer)[:32], tokenizer.pad_token_id
+    loss = talk_loss(track.load_model(), rows, range(len(rows)), pad, kinds=(Kind.REPLY,))
     return loss.value, math.log(len(tokenizer))
 
 

@@ -50,10 +50,9 @@ def _review_control(answer) -> str | None:
 def _review_enough(measured) -> str | None:
     if not is_number(measured) or measured != int(measured):
         return f"La medida es un número de aciertos, un entero, y hay {shown(measured)}."
-    hits = int(measured)
-    if not 0 <= hits <= 20:
+    if not 0 <= measured <= 20:
         return "Los aciertos van de 0 a 20, que son las preguntas."
-    if hits == FEWEST:
+    if (hits := int(measured)) == FEWEST:
         return None
     low, high = (shown(round(end, 2)) for end in wilson(hits, 20))
     if hits < FEWEST:

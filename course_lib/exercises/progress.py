@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from course_lib import output_path
+from course_lib.lessons import prepare
 
 NAME = "progreso.json"
 
@@ -13,14 +14,17 @@ NAME = "progreso.json"
 def record(id: str, solved: bool) -> str | None:
     """Apunta un intento; devuelve `None` o, si no se ha podido, la frase que lo dice."""
     try:
-        path = output_path(NAME)
+        path = _file()
         notes, trouble = _read(path)
         field = "resuelto" if solved else "empezado"
         if field not in notes.setdefault(id, {}):
             notes[id][field] = date.today().isoformat()
             if trouble:
                 os.replace(path, path.with_suffix(".roto.json"))
-            _write(path, json.dumps(notes, ensure_ascii=False, indent=1) + "\n")
+            # De una vez: quien lea verá el archivo de antes o el nuevo, nunca medio.
+            draft = path.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+            os.replace(draft, path)
         return trouble
     except OSError as error:
         return f"(No se ha podido apuntar en «{NAME}»: {error.strerror or error}.)"
@@ -29,9 +33,14 @@ def record(id: str, solved: bool) -> str | None:
 def read() -> tuple[dict[str, dict], str | None]:
     """Lo apuntado, por ejercicio, y la frase que dice qué fue mal, si algo fue mal."""
     try:
-        return _read(output_path(NAME))
+        return _read(_file())
     except OSError as error:
         return {}, f"(No se ha podido leer «{NAME}»: {error.strerror or error}.)"
+
+
+def _file() -> Path:
+    prepare()  # en Colab, con el núcleo recién reiniciado, dice dónde está Drive
+    return output_path(NAME)
 
 
 def _read(path: Path) -> tuple[dict[str, dict], str | None]:
@@ -44,13 +53,3 @@ def _read(path: Path) -> tuple[dict[str, dict], str | None]:
     except ValueError:
         pass
     return {}, f"(«{NAME}» está roto. Se aparta como «progreso.roto.json» y se empieza otro.)"
-
-
-def _write(path: Path, text: str) -> None:
-    """Escribe de una vez: quien lea verá el archivo de antes o el nuevo, nunca medio."""
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

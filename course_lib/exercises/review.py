@@ -84,10 +84,9 @@ def function(signature: str, *cases: tuple, then: Review | None = None) -> Revie
 
 
 def prediction(low: float, high: float, measured: Review) -> Review:
-    """La revisión de una pareja (predicción, medida): vale cualquier predicción entre dos números.
+    """La revisión de una pareja (predicción, medida): lo único que puede estar mal es la medida.
 
-    Args:
-        measured: la revisión de la medida, que es lo que puede estar mal.
+    De ella se ocupa `measured`; como predicción vale cualquier número de `low` a `high`.
     """
 
     def review(answer: Any) -> str | None:
@@ -109,9 +108,8 @@ def told(guess: float, real: float, margin: float) -> str:
     'Predijiste 90 y sale 81. Es menos de lo que esperabas: para notarlo se escribe antes.'
     """
     side = "menos" if real < guess else "más"
-    verdict = f"Es {side} de lo que esperabas: para notarlo se escribe antes."
-    if abs(guess - real) <= margin:
-        verdict = "Lo has visto venir."
+    surprise = f"Es {side} de lo que esperabas: para notarlo se escribe antes."
+    verdict = "Lo has visto venir." if abs(guess - real) <= margin else surprise
     return f"Predijiste {shown(guess)} y sale {shown(real)}. {verdict}"
 
 
@@ -135,7 +133,7 @@ def _takes(function: Callable, count: int) -> bool:
     except TypeError:
         return False
     except ValueError:
-        return True
+        pass
     return True
 
 
