@@ -40,7 +40,7 @@ def _review_leak(measured) -> str | None:
         return f"La medida es una parte, de 0 a 1, y hay {shown(measured)}."
     siblings, seen = _leak()
     slips = {siblings: "Esa es la parte que tiene hermanas; se pide la de respuestas ya leídas."}
-    otherwise = "La medida no es {}. Sale de `seen_before(train_pairs, test_pairs)`."
+    otherwise = "La medida no es {}. Sale de `seen_before`, con las parejas recién barajadas."
     return number(seen, slips, otherwise, tolerance=0.005)(measured)
 
 
