@@ -88,6 +88,12 @@ def with_headings(notebook):
     return notebook
 
 
+def slide_titles(notebook) -> list[str]:
+    """El título que encabeza cada diapositiva de un cuaderno."""
+    heads = [cell for cell in with_headings(notebook).cells if slide_type(cell) in SLIDES]
+    return [re.search(r"^#+ (.+)", cell.source, re.MULTILINE)[1] for cell in heads]
+
+
 def to_slides(path: Path) -> str:
     """Convierte una lección en una página de reveal.js; pide al lado la carpeta `reveal`."""
     from nbconvert import SlidesExporter

@@ -8,7 +8,7 @@ import pytest
 
 from course_lib.exercises import all_exercises
 from course_lib.lessons import find_notebooks, read_notebook
-from taller import soluciones
+from taller import diapositivas, soluciones
 from taller.__main__ import main
 
 FOLDER = Path(__file__).parents[1] / "docencia"
@@ -75,6 +75,38 @@ def tables(text: str) -> list[list[list[str]]]:
     return [[[cell.strip(" |") for cell in row] for row in rows] for rows in cut]
 
 
+def off_the_slides(lesson: str) -> list[str]:
+    """Las secciones que una guía dice que no están en las diapositivas, o que están a medias."""
+    line = re.search(r"\*\*Fuera de las diapositivas\.\*\* (.+)", GUIDES[lesson])[1]
+    known = {title.replace("«", "“").replace("»", "”"): title for title in titles(lesson)}
+    return [known.get(quoted, quoted) for quoted in re.findall(r"«([^»]+)»", line)]
+
+
+def test_the_three_classes_say_which_slides_carry_their_sections():
+    wrong, found = [], 0
+    for block in PAGES["planes.md"].split("\n### Clase ")[1:4]:
+        carried: dict[str, list[str]] = {}
+        every: dict[str, list[str]] = {}
+        line = re.search(r"^Diapositivas: (.+)", block, flags=re.MULTILINE)[1]
+        for lesson, numbers in re.findall(r"(\d\d) \(([^)]+)\)", line):
+            path = next(path for path in find_notebooks() if path.stem.startswith(lesson))
+            slides = every[lesson] = diapositivas.slide_titles(read_notebook(path))
+            for first, last in re.findall(r"(\d+)(?:–(\d+))?", numbers):
+                span = range(int(first), int(last or first) + 1)
+                wrong += [f"{lesson}: {number}" for number in span if number > len(slides)]
+                carried.setdefault(lesson, []).extend(slides[span[0] - 1 : span[-1]])
+        for row in [row for table in tables(block) for row in table]:
+            if lesson := re.match(r"(\d\d): ", row[0]):
+                known = carried[lesson[1]] + [
+                    title for title in off_the_slides(lesson[1]) if title not in every[lesson[1]]
+                ]
+                shown = {title.replace("«", "“").replace("»", "”") for title in known}
+                quoted = re.findall(r"«([^»]+)»", row[0])
+                found += len(quoted)
+                wrong += [f"{lesson[1]}: {title}" for title in quoted if title not in shown]
+    assert not wrong and found > 20
+
+
 def test_every_lesson_has_its_guide_with_the_agreed_sections():
     guided = {lesson for lesson in LESSONS if 0 < int(lesson) < 10}  # el proyecto va en los planes
     assert guided <= GUIDES.keys() <= LESSONS.keys()
@@ -106,9 +138,12 @@ def test_what_a_guide_quotes_is_in_its_lesson():
             if code.count(quoted) != 1 and sum(quoted in source for source in code) != 1:
                 wrong.append(f"{lesson}, celda: {quoted}")
         rows = [row for table in tables(text) if table[-1][0] == "**Total**" for row in table[:-1]]
-        wrong += [f"{lesson}, sección: {row[0]}" for row in rows if row[0] not in titles(lesson)]
+        named = [*(row[0] for row in rows), *off_the_slides(lesson)]
+        wrong += [f"{lesson}, sección: {title}" for title in named if title not in titles(lesson)]
         said = "\n".join(cell.source for cell in cells) + str([c.get("outputs") for c in cells])
-        for line in re.findall(r"\*\*Sale\.\*\* (.+)", text):
+        board = tables(section(text, "En el proyector"))  # lo que se copia en la pizarra
+        copied = [" ".join(row) for rows in board for row in rows]
+        for line in re.findall(r"\*\*Sale\.\*\* (.+)", text) + copied:
             figures = (figure.strip(".,") for figure in re.findall(r"\d[\d.,]*%?", line))
             wrong += [
                 f"{lesson}, cifra: {figure}"
