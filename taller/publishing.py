@@ -74,10 +74,11 @@ Hace falta Python 3.11 o posterior. En esta carpeta, en Linux o macOS:
     .venv/bin/pip install {wheel} jupyterlab
     .venv/bin/jupyter lab
 """
+_LEFT_OUT = shutil.ignore_patterns(".ipynb_checkpoints")
 CLASS_READ_ME = """¿Cuándo conviene el ajuste fino?: todo para una clase, sin red
 
     paquetes/      lo que hay que instalar, para {platform} y Python {python}
-    cuadernos/     las lecciones
+    notebooks/     las lecciones
     sitio/         las lecciones como páginas, con los tres modelos: abre index.html
     diapositivas/  para proyectar: abre la de cada lección
     docencia/      para quien da la clase, con las soluciones; quítala de lo que repartas
@@ -85,7 +86,7 @@ CLASS_READ_ME = """¿Cuándo conviene el ajuste fino?: todo para una clase, sin 
 Instalar, en esta carpeta y sin conexión (en Windows, .venv\\Scripts en vez de .venv/bin):
     python3 -m venv .venv
     .venv/bin/pip install --no-index --find-links paquetes "curso-ajuste-fino[lab]"
-    .venv/bin/jupyter lab cuadernos
+    .venv/bin/jupyter lab notebooks
 
 Quien vaya a proyectar un cuaderno en marcha, que instale "curso-ajuste-fino[lab,clase]".
 
@@ -241,9 +242,11 @@ def pack_class(root: Path, output_dir: Path) -> Path:
         for name, source in {**made, "docencia": root / "docencia"}.items():
             shutil.copytree(source, home / name)
         soluciones.write(home / "docencia" / "soluciones.md")
-        (home / "cuadernos").mkdir()
-        for path in find_notebooks(folder=root / "notebooks"):
-            shutil.copy(path, home / "cuadernos")
+        # Con los nombres del repositorio, para que valgan los enlaces de la guía.
+        shutil.copytree(root / "notebooks", home / "notebooks", ignore=_LEFT_OUT)
+        for name in ("LICENSE-CONTENIDO.md", "taller/pagina/citar.md"):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, home / name)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         said = CLASS_READ_ME.format(platform=sysconfig.get_platform(), python=python)
         (home / "LÉEME.txt").write_text(said, encoding="utf-8")

@@ -28,6 +28,7 @@ html_css_files = ["curso.css", "jugar.css"]
 html_js_files = ["palabras.js", "curso.js"]
 html_copy_source = True
 html_theme_options = {
+    "search_bar_text": "Buscar…",
     "use_download_button": True,
     "use_fullscreen_button": False,
     "home_page_in_toc": True,

@@ -3,6 +3,11 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const button of document.querySelectorAll(".search-button-field, summary")) {
     button.removeAttribute("aria-label"); // que se lea lo que pone
   }
+  for (const button of document.querySelectorAll(".sidebar-toggle")) {
+    const what = button.matches(".primary-toggle") ? "el índice" : "el contenido de la página";
+    button.setAttribute("title", `Enseña o esconde ${what}`);
+    button.setAttribute("aria-label", button.title);
+  }
   const start = document.querySelector(".sidebar-primary-items__start");
   start?.setAttribute("role", "navigation");
   start?.setAttribute("aria-label", "El sitio");
