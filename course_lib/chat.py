@@ -206,7 +206,7 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
         except ValueError as error:
             turns.append(bubble("", str(error)))
         except Exception as error:  # sin esto, en JupyterLab se perdería sin decir nada
-            turns.append(bubble("", f"No ha podido contestar: {type(error).__name__}: {error}"))
+            turns.append(bubble("", f"No ha podido contestar. {type(error).__name__}: {error}"))
         finally:
             button.disabled, button.description = False, "Enviar"
             show()

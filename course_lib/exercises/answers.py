@@ -102,6 +102,7 @@ def broken(error: BaseException, answer: Any) -> str:
             place += f", en la línea {line} de tu celda{f' (`{text}`)' if text else ''},"
             break
     if isinstance(error, TooLong):
-        return f"{place} lleva {LIMIT:.0f} segundos y se ha detenido. ¿Hay un bucle que no acaba?"
+        said = f"{place} no termina en {LIMIT:.0f} segundos y se ha detenido."
+        return f"{said} ¿Hay un bucle que no acaba?"
     message = f", con este mensaje: «{error}»" if str(error) else ""
     return f"{place} salta {type(error).__name__}{message}."

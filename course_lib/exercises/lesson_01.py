@@ -129,7 +129,7 @@ respuesta = Needs(Lack.STYLE, tried=tried, **facts)""",
         'dichas = answer([world.question_prompt(q) + " " for q in capitals])',
         praise=lambda answer: (
             f"{told(answer[0], _hits(answer[1]), 5)} El espacio va dentro del token que le sigue "
-            "(lección 03): suelto al final, deja una petición de las que el modelo casi no leyó."
+            "(lección 03): suelto al final, la petición acaba como casi ninguna de las que leyó."
         ),
         solution="""from course_lib import world
 from course_lib.chat import generate

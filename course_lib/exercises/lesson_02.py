@@ -71,7 +71,7 @@ EXERCISES = {
             ((RANKINGS, RIGHT, 3), 0.75, "la pregunta sin resultados cuenta como fallo"),
             (([["a", "b"]] * 2, ["b", "a"], 1), 0.5, "cada pregunta tiene su documento bueno"),
         ),
-        "Por cada pregunta, ¿está su bueno en `ranking[:k]`?",
+        "Por cada pregunta, ¿está su documento bueno en `ranking[:k]`?",
         "Divide por el número de preguntas, no por el de listas con resultados.",
         "`zip(rankings, right)` las recorre a la par; sumar booleanos los cuenta.",
         praise="Y la pregunta a la que no se le encontró nada cuenta como fallo, como debe.",
@@ -116,7 +116,7 @@ def refuse(question):
     ),
     "2.4": Exercise(
         prediction(0, 1, _review_sentences),
-        "La predicción es tuya y no puede estar mal. Mide la otra parte con un índice de frases.",
+        "La predicción es tuya y no puede estar mal. La medida sale de un índice de frases.",
         "`retrieval.build_index` recibe un diccionario: hazlo con una entrada por frase, cada una "
         "con su identificador.",
         "De cada pregunta, mira si `q.answer in indice.search(q.text, 1)[0].text`, y haz la media.",

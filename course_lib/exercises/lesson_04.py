@@ -66,10 +66,8 @@ def _review_loss(measured) -> str | None:
         return "Eso es adivinar a ciegas. La medida la da `talk_loss` con el modelo de partida."
     if abs(measured - right) < 0.02 * right:
         return None
-    side = (
-        "menor: ¿es el modelo ya ajustado?" if measured < right else "mayor: ¿qué tokens cuentas?"
-    )
-    return f"La medida no es {shown(measured)}. Es {side}"
+    side = "menos: ¿es el modelo ya ajustado?" if measured < right else "más: ¿qué tokens cuentas?"
+    return f"La medida no es {shown(measured)}. Te sale de {side}"
 
 
 EXERCISES = {
@@ -108,7 +106,7 @@ EXERCISES = {
         "Calcula primero cuántos pasos son, con tu función del 4.1, y compáralos con la receta.",
         'Uno de los argumentos ya no existe, y otro cambió de nombre; por omisión vale "no".',
         'Sobra `overwrite_output_dir`. Pon `eval_strategy="steps"`, y una subida y unas '
-        "anotaciones de menos de 187 pasos.",
+        "anotaciones de 187 pasos o menos.",
         praise="Con eso, y un `eval_dataset` de charlas apartadas, la cifra ya querrá decir algo.",
         solution="""respuesta = {
     "eval_strategy": "steps",

@@ -61,8 +61,8 @@ HIDDEN = [
 def _review_autopsy(answer: Any) -> str | None:
     if not callable(answer):
         return "Se espera la función misma, sin llamarla: `autopsy(run)`."
-    cases = [(f"la «{name}»", RUNS[name], faults) for name, faults in PLANTED.items()]
-    cases += [("una que no has visto", _run(*f, rows=rows), f) for f, rows in HIDDEN]
+    cases = [(f"el «{name}»", RUNS[name], faults) for name, faults in PLANTED.items()]
+    cases += [("uno que no has visto", _run(*f, rows=rows), f) for f, rows in HIDDEN]
     for name, run, faults in cases:
         given = deepcopy(run)
         said = answer(given)
@@ -75,9 +75,9 @@ def _review_autopsy(answer: Any) -> str | None:
             return f"Devuelve un conjunto con lo que halles de «{known}», y no {shown(said)}."
         for fault in WHY:
             if fault in faults and fault not in said:
-                return f"En {name} no ves «{fault}», y lo hay: {WHY[fault]}."
+                return f"En {name} no ves «{fault}», y lo tiene: {WHY[fault]}."
             if fault in said and fault not in faults:
-                return f"En {name} ves «{fault}» y no lo hay. Solo lo es si {WHY[fault]}."
+                return f"En {name} ves «{fault}» y no lo tiene. Solo lo tendría si {WHY[fault]}."
     return None
 
 
@@ -157,7 +157,7 @@ EXERCISES = {
     ),
     "6.4": Exercise(
         _review_autopsy,
-        "Mira `RUNS['A']`, que está sana, fila a fila: qué ids hay y cuáles llevan −100.",
+        "Mira `RUNS['A']`, que está sano, fila a fila: qué ids hay y cuáles llevan −100.",
         "Recorre `ids`, `labels` y `reply` a la vez. El fin bueno es `ids.index(end, reply)`: "
         "lo de delante de `reply` es del usuario, y lo de detrás del fin, relleno.",
         "Para la fuga, compara los textos con `normalize`, de course_lib.dialogues.",
@@ -166,7 +166,7 @@ EXERCISES = {
     ),
     "6.5": Exercise(
         prediction(0, 100, _review_share),
-        "Con 50 preguntas, ¿cuánto mide de ancho un intervalo en torno al 70%? ¿Y diez puntos?",
+        "Con 50 preguntas, ¿es un intervalo en torno al 70% más ancho que diez puntos?",
         "Cualquier número de 0 a 100 vale de predicción. La medida es `apart()`.",
         praise=lambda answer: (
             f"{told(*answer, 5)} Con cincuenta preguntas, diez puntos de verdad casi nunca se ven. "

@@ -163,7 +163,7 @@ EXERCISES = {
         ),
         "Quédate con los textos en que sale alguno de los países, como palabra entera.",
         '`re.search(rf"\\b{pais}\\b", texto)` busca una palabra entera.',
-        praise="Así delata `leaks` un texto: con que nombre a un país, diga lo que diga.",
+        praise="Así delata `leaks` un texto: basta con que nombre un país.",
         solution="""import re
 def leaks_in(texts, countries):
     names = re.compile(r"\\b(" + "|".join(countries) + r")\\b")
@@ -217,8 +217,8 @@ respuesta = BROKEN.replace(said, marked).replace("<|bot|> {% endif %}", "<|bot|>
         "Sin repaso, el modelo solo ve charlas. ¿Qué pasó con lo que sabía en la lección 05?",
         "Cualquier número vale de predicción, en puntos. La medida es `saved(0.1)`.",
         praise=lambda answer: (
-            f"{told(*answer, 10)} Es una sola semilla y pocos pasos, así que el número es grueso. "
-            "Cambia la parte de repaso: ¿desde cuándo deja de notarse que haya más?"
+            f"{told(*answer, 10)} Es una sola semilla y pocos pasos: el número es aproximado. "
+            "Cambia la parte de repaso: ¿a partir de cuánto deja de notarse?"
         ),
         solution="""prediccion = 20
 medida = 30  # en la lección, lo que dé `saved(0.1)`

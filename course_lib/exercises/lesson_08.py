@@ -64,7 +64,7 @@ EXERCISES = {
                 INPUT + OUTPUT: "Esos son los pesos de un solo bloque: el modelo tiene 24.",
                 24 * INPUT: "Falta la otra matriz, la de la salida de la atención.",
                 24 * OUTPUT: "Falta la otra matriz, la de entrada de la atención.",
-                12 * (INPUT + OUTPUT): "Con ese número r sería 8, y aquí vale 16.",
+                12 * (INPUT + OUTPUT): "Con ese número, r sería 8, y aquí vale 16.",
                 24 * 4 * 1_024**2: "Esos son los pesos congelados: LoRA añade a cada matriz "
                 "r × (entrada + salida), no entrada × salida.",
                 16 * 24 * 4 * 1_024**2: "La entrada y la salida se suman, no se multiplican: LoRA "
@@ -88,7 +88,7 @@ EXERCISES = {
             ((0.0, 12, 3), 0.0, "un proceso sin tokens que cuenten no aporta nada"),
         ),
         "Divide lo tuyo entre los tokens de todos, no entre los tuyos.",
-        "La media de las partes las divide además entre cuántos son: multiplica por ello antes.",
+        "Promediar divide además entre el número de procesos: multiplica antes por él.",
         praise="Es la línea que le faltaba a `compute_loss`.",
         solution="""def process_loss(mine, tokens, processes):
     return processes * mine / tokens""",
@@ -122,7 +122,7 @@ EXERCISES = {
         "Caben los que cumplen `fixed + batch * row <= 0.9 * free`, y se reparten bien los que "
         "cumplen `rows % batch == 0`.",
         "Devuelve `(batch, rows // batch)`; si no cabe ninguno, `None`.",
-        praise="El paso es el mismo, de 16 filas; lo que cambia es en cuántos viajes se hace.",
+        praise="El paso es el mismo, de 16 filas; lo que cambia es en cuántas veces se hace.",
         solution="""def plan(fixed, row, free, rows):
     for batch in range(rows, 0, -1):
         if rows % batch == 0 and fixed + batch * row <= 0.9 * free:
@@ -152,7 +152,7 @@ respuesta["coste"] = respuesta["horas"] * respuesta["precio"]""",
         "Con una respuesta de dos tokens y otra de veinte, ¿cuánto pesa cada token de cada una?",
         "Cualquier número de 0 a 100 vale de predicción. La medida es `gradient_gap()`.",
         praise=lambda answer: (
-            f"{told(*answer, 5)} Ninguna pérdida rara lo avisa; el gradiente apunta a otro sitio. "
+            f"{told(*answer, 5)} La pérdida no lo delata, y el gradiente apunta a otro sitio. "
             "Por eso se suma todo y se divide una vez, entre los tokens de todos los trozos."
         ),
         solution="""prediccion = 30

@@ -102,7 +102,7 @@ def _review_table(results: Any) -> str | None:
 
 def _review_decision(answer: Any) -> str | None:
     if not isinstance(answer, tuple | list) or len(answer) != 3:
-        return "Se esperan tres cosas, `(decision, goal, results)`."
+        return "Se esperan tres cosas, `(choice, goal, results)`."
     decision, goal, results = answer
     if complaint := _rows(results) or _said(decision, DECISION):
         return complaint
@@ -176,12 +176,12 @@ respuesta = (exam, ["¿Cuándo cierra el museo?", "A las ocho."])""",
         "Si no llega ninguno, «elijo» es «ninguno», y eso también es un resultado.",
         praise="La parte que se puede comprobar está. Lo demás lo dice la rúbrica.",
         solution=f"""{RESULTS}
-decision = {{
+choice = {{
     "elijo": "buscando",
     "por qué": "Acierta 48 de 50 y la meta era el 85%.",
     "cambiaría": "Que los documentos dejasen de caber en el índice.",
     "no medido": "Preguntas escritas por otras personas, y las sin respuesta.",
 }}
-respuesta = (decision, {{"mínimo": 0.85}}, results)""",
+respuesta = (choice, {{"mínimo": 0.85}}, results)""",
     ),
 }

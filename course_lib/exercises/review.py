@@ -105,10 +105,10 @@ def told(guess: float, real: float, margin: float) -> str:
     """Cómo ha quedado una predicción, dicho con amabilidad.
 
     >>> told(90, 81, 5)
-    'Predijiste 90 y sale 81. Es menos de lo que esperabas: para notarlo se escribe antes.'
+    'Predijiste 90 y sale 81. Es menos de lo que esperabas; por eso se escribe antes, para notarlo.'
     """
     side = "menos" if real < guess else "más"
-    surprise = f"Es {side} de lo que esperabas: para notarlo se escribe antes."
+    surprise = f"Es {side} de lo que esperabas; por eso se escribe antes, para notarlo."
     verdict = "Lo has visto venir." if abs(guess - real) <= margin else surprise
     return f"Predijiste {shown(guess)} y sale {shown(real)}. {verdict}"
 
