@@ -17,6 +17,8 @@ from course_lib.tables import from_json
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # Una barra quedaría grabada a medias en el cuaderno ejecutado.
 NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
+# Quien ejecuta un cuaderno entero con `curso ejecutar` no ha hecho sus ejercicios.
+NO_PROGRESS = "CURSO_SIN_PROGRESO"
 DEAD_KERNEL = "se cerró de golpe, quizá por falta de memoria; al repetir, un ajuste a medias sigue"
 SCOREBOARD_FILE = "resultados.json"
 _CHECK = re.compile(r"^check\(.*", re.MULTILINE | re.DOTALL)  # hasta el final de la celda
@@ -200,7 +202,8 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             resources={"metadata": {"path": str(path.resolve().parent)}},
             on_cell_execute=start,
         )
-        on = NO_BARS + (OFFLINE if _track_name(notebook) == "mini" else ())  # las demás descargan
+        on = [*NO_BARS, NO_PROGRESS]
+        on += OFFLINE if _track_name(notebook) == "mini" else ()  # las demás descargan
         own = {"CURSO_SALIDA": str(output_dir.resolve())} | dict.fromkeys(on, "1")
         try:
             client.execute(env=os.environ | own)

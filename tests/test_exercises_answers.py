@@ -25,6 +25,7 @@ def asked(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("course_lib.exercises.all_exercises", lambda: exercises)
     monkeypatch.setattr("course_lib.exercises._last", {})
     monkeypatch.setenv("CURSO_SALIDA", str(tmp_path))
+    monkeypatch.delenv("CURSO_SIN_PROGRESO")
 
     def ask(*given, call=check):
         call(*given)
