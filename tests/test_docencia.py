@@ -108,6 +108,7 @@ def test_what_a_guide_quotes_is_in_its_lesson():
         rows = [row for table in tables(text) if table[-1][0] == "**Total**" for row in table[:-1]]
         wrong += [f"{lesson}, sección: {row[0]}" for row in rows if row[0] not in titles(lesson)]
         said = "\n".join(cell.source for cell in cells) + str([c.get("outputs") for c in cells])
+        said = re.sub(r"'image/png': '[^']*'", "", said)  # en sus letras hay cualquier cifra
         for line in re.findall(r"\*\*Sale\.\*\* (.+)", text):
             figures = (figure.strip(".,") for figure in re.findall(r"\d[\d.,]*%?", line))
             wrong += [
