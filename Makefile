@@ -31,7 +31,7 @@ test: $(READY) ## prepara el entorno y pasa las pruebas, también las de cada cu
 
 lab: $(READY) ## abre en JupyterLab tu copia de las lecciones, en mis_cuadernos/
 	@$(PY) -m course_lib.cli cuadernos
-	@JUPYTER_CONFIG_PATH=$(CURDIR)/taller/jupyter $(PY) -m jupyterlab \
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/taller/jupyter" $(PY) -m jupyterlab \
 		--LabApp.default_url=/lab/tree/mis_cuadernos/00_empieza_aqui.ipynb
 
 sitio: $(READY) ## hace en salida/sitio/ el sitio del curso, que se lee y se busca sin red

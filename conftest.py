@@ -1,4 +1,4 @@
-"""Condiciones de toda prueba, también de los cuadernos: sin red, sin barras, de cero y un hilo."""
+"""Condiciones de toda prueba, también de los cuadernos: ni red ni progreso, de cero y un hilo."""
 
 import atexit
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.lessons import NO_BARS, OFFLINE
+from course_lib.lessons import NO_BARS, NO_PROGRESS, OFFLINE
 
 _GUARD = Path(__file__).parent / "tests" / "no_network"
 
 # El núcleo (kernel) de cada cuaderno es otro proceso: hereda estas variables, y Python carga en él
 # la guardia de red porque importa `sitecustomize` al arrancar. En este proceso se carga a mano.
-os.environ.update(dict.fromkeys((*OFFLINE, *NO_BARS), "1"))
+os.environ.update(dict.fromkeys((*OFFLINE, *NO_BARS, NO_PROGRESS), "1"))
 # Con modelos pequeños, dos procesos de un hilo rinden más que uno de dos; y los números de una
 # lección no dependen así de cuántos núcleos haya.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections import namedtuple
 from collections.abc import Sequence
@@ -16,8 +17,12 @@ from course_lib.tables import from_json
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # Una barra quedaría grabada a medias en el cuaderno ejecutado.
 NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
+# Quien ejecuta un cuaderno entero con `curso ejecutar` no ha hecho sus ejercicios.
+NO_PROGRESS = "CURSO_SIN_PROGRESO"
 DEAD_KERNEL = "se cerró de golpe, quizá por falta de memoria; al repetir, un ajuste a medias sigue"
 SCOREBOARD_FILE = "resultados.json"
+_CHECK = re.compile(r"^check\(.*", re.MULTILINE | re.DOTALL)  # hasta el final de la celda
+SET_ASIDE = "# Tu respuesta a un ejercicio que ha cambiado de número o ya no está en el curso."
 DRIVE = "/content/drive/MyDrive"  # donde Colab pone tu Drive, si lo activas
 
 
@@ -109,19 +114,32 @@ def student_copies(root: Path | None = None) -> Path:
 def with_answers(course, mine, before):
     """El cuaderno del curso, con las celdas que el estudiante cambió o añadió a su copia.
 
+    La respuesta a un ejercicio que ha cambiado de número o ya no está se guarda aparte, sin su
+    `check`, que hablaría de otro.
+
     Args:
         before: el cuaderno del curso del que salió esa copia.
     """
     was = {cell.id: cell.source for cell in before.cells}
+    now = {cell.id: cell.source for cell in course.cells}
+    taken = {cell.id for cell in mine.cells}
+    for cell in mine.cells:
+        asked = _CHECK.findall(was.get(cell.id, ""))
+        if asked and cell.source != was[cell.id] and asked != _CHECK.findall(now.get(cell.id, "")):
+            kept = _CHECK.sub(lambda found: textwrap.indent(found[0], "# "), cell.source)
+            cell.source = f"{SET_ASIDE}\n{kept}"
+            while cell.id in taken:
+                cell.id += "-antes"
+            taken.add(cell.id)
     own = {cell.id: cell for cell in mine.cells if cell.source != was.get(cell.id)}
     course.cells = [own.pop(cell.id, cell) for cell in course.cells]
     previous = None
-    for cell in mine.cells:  # las que quedan en `own`, detrás de la que tenían delante
+    for cell in mine.cells:  # las que quedan en `own`, detrás de la que tenían delante y sigue
+        ids = [None, *(other.id for other in course.cells)]
         if cell.id in own:
-            ids = [None, *(other.id for other in course.cells)]
-            place = ids.index(previous) if previous in ids else len(course.cells)
-            course.cells.insert(place, cell)
-        previous = cell.id
+            course.cells.insert(ids.index(previous), cell)
+        if cell.id in own or cell.id in ids:
+            previous = cell.id
     return course
 
 
@@ -184,7 +202,8 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             resources={"metadata": {"path": str(path.resolve().parent)}},
             on_cell_execute=start,
         )
-        on = NO_BARS + (OFFLINE if _track_name(notebook) == "mini" else ())  # las demás descargan
+        on = [*NO_BARS, NO_PROGRESS]
+        on += OFFLINE if _track_name(notebook) == "mini" else ()  # las demás descargan
         own = {"CURSO_SALIDA": str(output_dir.resolve())} | dict.fromkeys(on, "1")
         try:
             client.execute(env=os.environ | own)

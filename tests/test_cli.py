@@ -85,12 +85,19 @@ def test_a_dead_kernel_is_reported_like_any_failure(course, capsys):
     assert "05_muere se detuvo en la celda de código 2 de 2" in capsys.readouterr().err
 
 
-def test_each_lesson_runs_in_its_own_folder_and_offline(course):
+def test_each_lesson_runs_in_its_own_folder_offline_and_does_nobodys_exercises(course, monkeypatch):
+    monkeypatch.delenv("CURSO_SIN_PROGRESO")
     code = "import os\nprint(os.path.basename(os.getcwd()), os.environ['HF_HUB_OFFLINE'])"
-    path = write_lesson(course / "notebooks", "06_donde", code)
+    solved = "from course_lib.exercises import check, progreso\ncheck('9.2', {2, 4})\nprogreso()"
+    path = write_lesson(course / "notebooks", "06_donde", code, solved)
+    notes = course / "salida" / "progreso.json"
+    notes.parent.mkdir()
+    notes.write_text(mine := '{"1.1": {"resuelto": "2020-01-01"}}')
     lessons.run_notebooks([path], course / "salida")
     executed = nbformat.read(course / "salida" / "06_donde.ipynb", as_version=4)
     assert executed.cells[1].outputs[0].text == "notebooks 1\n"
+    said = executed.cells[2].outputs[0].text
+    assert "9.2: correcto" in said and "Llevas 0 de" in said and notes.read_text() == mine
 
 
 def test_a_track_of_the_hub_has_network_chosen_in_the_first_cell_or_with_the_variable(

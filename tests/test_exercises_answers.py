@@ -25,6 +25,7 @@ def asked(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("course_lib.exercises.all_exercises", lambda: exercises)
     monkeypatch.setattr("course_lib.exercises._last", {})
     monkeypatch.setenv("CURSO_SALIDA", str(tmp_path))
+    monkeypatch.delenv("CURSO_SIN_PROGRESO")
 
     def ask(*given, call=check):
         call(*given)
@@ -37,7 +38,8 @@ def asked(monkeypatch, tmp_path, capsys):
 
 def test_values_of_numpy_pandas_and_torch_count_as_those_of_python(asked):
     pandas = pytest.importorskip("pandas")
-    for twelve in (np.int64(12), np.float64(12), np.array(12), torch.tensor(12), 12.0):
+    numbers = (np.int64(12), np.float64(12), np.longdouble(12), np.array(12), torch.tensor(12), 12)
+    for twelve in numbers:
         assert "correcto" in asked("1.1", twelve)
     for half in (np.array, torch.tensor, pandas.Series, lambda values: iter(values)):
         assert "correcto" in asked("1.2", lambda x, half=half: half([v / 2 for v in x]))

@@ -66,6 +66,32 @@ def test_an_answer_to_a_cell_that_the_course_no_longer_has_is_kept(course, tmp_p
     assert cells(copy) == [("a", "1"), ("b", ANSWER), ("c", "3")]
 
 
+def test_an_answer_to_an_exercise_that_changed_is_kept_and_is_not_taken_for_another(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    lesson = tmp_path / "notebooks" / "01_una.ipynb"
+    first, moved = "x = ...\ncheck('1.1', x)", "y = ...\ncheck('1.2', y)"
+    write(lesson, ("a", "1"), ("b", first), ("title", "t"), ("c", moved), ("d", "4"))
+    copy = student_copies(tmp_path) / lesson.name
+    mine = [source.replace("...", "42") for source in (first, moved)]
+    write(copy, ("a", "1"), ("b", mine[0]), ("title", "t"), ("c", mine[1]), ("d", "4"))
+    for number in (1, 3):  # la primera se quita, y la segunda cambia de número dos veces
+        write(lesson, ("a", "1"), ("c", moved.replace("1.2", f"1.{number}")), ("d", "4"))
+        for _ in range(2):
+            student_copies(tmp_path)
+            kept = dict(cells(copy))
+            assert [*kept] == ["a", "b-antes", "c-antes", "c", "d"]
+            for name, answer in zip(("b-antes", "c-antes"), mine):
+                note, written, call = kept[name].splitlines()
+                assert "ha cambiado" in note and f"{written}\n{call[2:]}" == answer
+                assert call.startswith("# check(")
+            assert kept["c"] == moved.replace("1.2", f"1.{number}")
+    write(lesson, ("a", "1"), ("c", moved), ("d", "4"))
+    answered = [(name, text.replace("...", "7")) for name, text in cells(copy)]
+    write(copy, *answered)
+    student_copies(tmp_path)  # la nueva también cambia, con la vieja aún ahí
+    assert len(cells(copy)) == 6 and any("y = 7" in text for _, text in cells(copy))
+
+
 def test_a_lost_record_of_the_course_loses_no_answer(course, tmp_path):
     _, copy = course
     write(copy, ("a", "1"), ("b", ANSWER), ("c", "3"))

@@ -174,7 +174,7 @@ def some_needs() -> list[Needs]:
     for _ in range(2000):
         row = {name: rng.random() < 0.5 for name in flags}
         row |= {name: rng.choice(amounts) for name in ("examples", "preferences", "own_text")}
-        row["gpu_hours"] = rng.choice((0, 0.5, 1, 1.25, 9.99, 10, 20, 1_000, 12_345))
+        row["gpu_hours"] = rng.choice((0, 0.5, 1, 1.25, 2.675, 9.99, 10, 20, 1_000, 12_345))
         row["lacks"] = rng.sample(list(Lack), rng.choice((1, 1, 2, 3)))
         rows.append(row | {"tried": rng.sample(list(Rung), rng.choice((0, 1, 2, 6)))})
     return [Needs(**row) for row in rows] + list(all_needs())[::53]

@@ -8,6 +8,7 @@ respuesta no vale explica por qué y da la pista que toca. Cada lección tiene s
 import re
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from numbers import Real
@@ -91,7 +92,8 @@ def check(id: str | float = ..., answer: Any = ...) -> None:
     if not (found := _find(id)):
         return
     id, exercise = found
-    answer = answers.plain(answer)
+    with suppress(Exception):  # lo que no se deje convertir se revisa tal cual
+        answer = answers.plain(answer)
     if answers.is_missing(answer):
         print(f"Ejercicio {id}: sin responder todavía. Si te atascas: hint('{id}').")
         return

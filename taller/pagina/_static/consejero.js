@@ -4,7 +4,7 @@
 
 // Una cantidad como se escribe en español, con dos decimales como mucho.
 function amount(value) {
-  const [whole, rest] = String(Math.round(value * 100) / 100).split(".");
+  const [whole, rest] = value.toFixed(2).replace(/\.?0+$/, "").split(".");
   return whole.replace(/\B(?=(\d{3})+$)/g, ".") + (rest ? `,${rest}` : "");
 }
 
