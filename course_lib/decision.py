@@ -266,7 +266,7 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
 def _holds(value, asked) -> bool:
     """Si un campo de `Needs` tiene lo que pide `REQUIREMENTS`: ser eso, llegar ahí o contarlo."""
     if isinstance(asked, bool):
-        return value is asked
+        return bool(value) is asked
     return asked in value if isinstance(asked, Lack | Rung) else value >= asked
 
 

@@ -51,7 +51,7 @@ def to_html(notebook, path: Path) -> str:
 def _dark(exporter) -> str:
     """Los colores oscuros de JupyterLab, para quien los tenga puestos en su equipo."""
     places = (Path(folder, "static", "theme-dark.css") for folder in exporter.template_paths)
-    css = next(place for place in places if place.is_file()).read_text(encoding="utf-8")
+    css = "".join(place.read_text(encoding="utf-8") for place in places if place.is_file())
     return f"@media screen and (prefers-color-scheme: dark) {{ {css}{DARK} }}"
 
 

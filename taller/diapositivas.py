@@ -127,6 +127,7 @@ def copy_reveal(folder: Path) -> None:
 
     Raises:
         ModuleNotFoundError: si no está instalado el paquete que trae reveal.js.
+        ValueError: si una frase que se traduce ya no está en él.
     """
     spec = find_spec("sphinx_revealjs")
     if spec is None:
@@ -143,6 +144,8 @@ def copy_reveal(folder: Path) -> None:
     for name, words in SPANISH.items():
         text = (source / name).read_text(encoding="utf-8")
         for english, spanish in words.items():
+            if english not in text:
+                raise ValueError(f"En {name} ya no está «{english}»: revisa SPANISH.")
             text = text.replace(english, spanish)
         (folder / Path(name).name).write_text(text, encoding="utf-8")
 

@@ -266,8 +266,8 @@ def _build_wheels(root: Path, folder: Path, *what: str) -> Path:
     if run.returncode:
         detail = (run.stderr.strip() or "nada").splitlines()[-1]
         raise ValueError(
-            "No se pudo construir el paquete. Hace falta hatchling, o conexión para descargarlo: "
-            f"instálalo con «pip install hatchling». Lo último que dijo pip: {detail}"
+            "No se pudieron reunir los paquetes. Hace falta conexión o, si es solo el del curso, "
+            f"hatchling («pip install hatchling»). Lo último que dijo pip: {detail}"
         )
     (wheel,) = folder.glob("curso_ajuste_fino-*.whl")
     return wheel

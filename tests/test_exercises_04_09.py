@@ -145,6 +145,7 @@ WRONG = [
     ("6.4", {"A": []}, "`autopsy(run)`"),
     ("6.5", (150, 5.3), "de 0 a 100, y hay 150"),
     ("6.5", (5, "5%"), "lo que da `apart()`"),
+    ("6.5", (10, 42), "y no es 42"),
     ("7.3", GOAL, "Falta «examen»"),
     ("7.3", GOAL | {"minimo": 90, "examen": TALL}, "de 0 a 1, y es 90"),
     ("7.3", GOAL | {"examen": [("¿Y el lunes?", "sí")]}, "no es «sí»"),

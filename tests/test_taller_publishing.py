@@ -330,7 +330,5 @@ def test_a_failed_wheel_is_one_sentence(tmp_path):
     (tmp_path / "notebooks").mkdir()
     cells = [new_markdown_cell("# Lección")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebooks" / "01_una.ipynb")
-    with pytest.raises(
-        ValueError, match=r"No se pudo construir el paquete.*Lo último que dijo pip"
-    ):
+    with pytest.raises(ValueError, match=r"No se pudieron reunir.*Lo último que dijo pip"):
         pack(tmp_path, tmp_path / "salida")

@@ -18,6 +18,8 @@ from typing import Any
 from course_lib.exercises import answers, progress
 from course_lib.exercises.review import EMPTY, Review
 
+PROJECT = "10."
+
 
 class Exercise:
     """Un ejercicio.
@@ -146,7 +148,9 @@ def progreso() -> None:
     """Imprime qué ejercicios llevas hechos de cada lección, en esta sesión y en las de antes."""
     notes, trouble = progress.read()
     state: dict[str, dict[str, list[str]]] = {}
-    for id in all_exercises():
+    # Los del proyecto se contestan solos con su ejemplo: lo que cuenta allí es la rúbrica.
+    asked = [id for id in all_exercises() if not id.startswith(PROJECT)]
+    for id in asked:
         empty: dict[str, list[str]] = {"Hechos": [], "Empezados": [], "Por hacer": []}
         groups, note = state.setdefault(id.split(".")[0], empty), notes.get(id, {})
         groups["Hechos" if "resuelto" in note else "Empezados" if note else "Por hacer"].append(id)
@@ -154,6 +158,6 @@ def progreso() -> None:
         told = [f"{name}: {', '.join(ids)}." for name, ids in groups.items() if ids]
         print(f"Lección {int(lesson):02}.", *told)
     done = sum(len(groups["Hechos"]) for groups in state.values())
-    print(f"Llevas {done} de {len(all_exercises())} ejercicios.")
+    print(f"Llevas {done} de {len(asked)} ejercicios.")
     if trouble:
         print(trouble)

@@ -1,11 +1,12 @@
 """Ejercicios de la lección 06: pérdidas que engañan, etiquetas, una autopsia y comparaciones."""
 
 from copy import deepcopy
+from inspect import getsource
 from typing import Any
 
 from course_lib.encoding import IGNORED
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import EMPTY, function, is_number, number, prediction, shown, told
+from course_lib.exercises.review import EMPTY, function, number, prediction, shown, told
 from course_lib.original import original_record
 
 NO_END = ([5, 6, IGNORED, IGNORED], "Tapa también el primer fin, y así nadie enseña a callarse.")
@@ -81,10 +82,22 @@ def _review_autopsy(answer: Any) -> str | None:
     return None
 
 
+def apart(questions=50, times=1000):
+    import random
+
+    from course_lib.tables import wilson
+
+    draw, seen = random.Random(0), 0
+    for _ in range(times):
+        one, two = (sum(draw.random() < p for _ in range(questions)) for p in (0.7, 0.8))
+        seen += wilson(one, questions)[1] < wilson(two, questions)[0]
+    return 100 * seen / times
+
+
 def _review_share(measured: Any) -> str | None:
-    if is_number(measured) and 0 <= measured <= 100:
-        return None
-    return f"La medida es un tanto por ciento, lo que da `apart()`, y hay {shown(measured)}."
+    slips = {apart(200): "Eso es con 200 preguntas, y se piden 50."}
+    otherwise = "La medida es lo que da `apart()`, con 50 preguntas, y no es {}."
+    return number(apart(), slips, otherwise, "lo que da `apart()`, sin comillas", 1e-6)(measured)
 
 
 AUTOPSY = f"""from course_lib.dialogues import normalize
@@ -172,16 +185,6 @@ EXERCISES = {
             f"{told(*answer, 5)} Con cincuenta preguntas, diez puntos de verdad casi nunca se ven. "
             "Prueba con 200 y con 400, que el tamaño del examen se decide antes."
         ),
-        solution="""import random
-from course_lib.tables import wilson
-
-def apart(questions=50, times=1000):
-    draw, seen = random.Random(0), 0
-    for _ in range(times):
-        one, two = (sum(draw.random() < p for _ in range(questions)) for p in (0.7, 0.8))
-        seen += wilson(one, questions)[1] < wilson(two, questions)[0]
-    return 100 * seen / times
-
-respuesta = (30, apart())""",
+        solution=f"{getsource(apart)}\nrespuesta = (30, apart())",
     ),
 }

@@ -7,7 +7,7 @@ from typing import Any
 from course_lib.dialogues import normalize
 from course_lib.encoding import BOT, USER
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import function, is_number, prediction, shown, told
+from course_lib.exercises.review import function, is_number, prediction, shown, told, within
 from course_lib.tables import percent, wilson
 
 RUNGS = [
@@ -147,12 +147,6 @@ def _review_template(answer: Any) -> str | None:
     return None
 
 
-def _review_points(measured: Any) -> str | None:
-    if is_number(measured) and -100 <= measured <= 100:
-        return None
-    return f"La medida son puntos, lo que da `saved(0.1)`, y hay {shown(measured)}."
-
-
 EXERCISES = {
     "7.1": Exercise(
         function(
@@ -213,7 +207,7 @@ marked = "{% generation %} {{ message['content'] }}{{ eos_token }}{% endgenerati
 respuesta = BROKEN.replace(said, marked).replace("<|bot|> {% endif %}", "<|bot|>{% endif %}")""",
     ),
     "7.5": Exercise(
-        prediction(-100, 100, _review_points),
+        prediction(-100, 100, within(-100, 100, "saved(0.1)", unit="los puntos que se salvan")),
         "Sin repaso, el modelo solo ve charlas. ¿Qué pasó con lo que sabía en la lección 05?",
         "Cualquier número vale de predicción, en puntos. La medida es `saved(0.1)`.",
         praise=lambda answer: (

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import function, is_number, number, prediction, shown, told
+from course_lib.exercises.review import function, is_number, number, prediction, shown, told, within
 
 INPUT, OUTPUT = 16 * (1_024 + 3_072), 16 * (1_024 + 1_024)  # por bloque, los de cada matriz
 
@@ -48,12 +48,6 @@ def _review_budget(answer: Any) -> str | None:
     if not math.isclose(answer["coste"], hours * price, rel_tol=0.02, abs_tol=0.01):
         return "El coste no es el de esas horas, a ese precio la hora."
     return None
-
-
-def _review_gap(measured: Any) -> str | None:
-    if is_number(measured) and measured >= 0:
-        return None
-    return f"La medida es un tanto por ciento, lo que da `gradient_gap()`, y hay {shown(measured)}."
 
 
 EXERCISES = {
@@ -148,7 +142,7 @@ respuesta["horas"] = operations * respuesta["intentos"] / respuesta["velocidad"]
 respuesta["coste"] = respuesta["horas"] * respuesta["precio"]""",
     ),
     "8.5": Exercise(
-        prediction(0, 100, _review_gap),
+        prediction(0, 100, within(0, 1_000, "gradient_gap()")),
         "Con una respuesta de dos tokens y otra de veinte, ¿cuánto pesa cada token de cada una?",
         "Cualquier número de 0 a 100 vale de predicción. La medida es `gradient_gap()`.",
         praise=lambda answer: (

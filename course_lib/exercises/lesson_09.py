@@ -3,7 +3,7 @@
 from typing import Any
 
 from course_lib.exercises import Exercise
-from course_lib.exercises.review import EMPTY, function, is_number, prediction, shown, told
+from course_lib.exercises.review import EMPTY, function, prediction, shown, told, within
 from course_lib.world import Question
 
 LIMA = Question("capital", "¿Cuál es la capital de Perú?", "Lima")
@@ -59,14 +59,6 @@ def _review_grammar(answer: Any) -> str | None:
     return None
 
 
-def _review_hits(measured: Any) -> str | None:
-    if is_number(measured) and 0 <= measured <= 100:
-        return None
-    return (
-        f"La medida es un tanto por ciento, lo que da `with_labels(50)`, y hay {shown(measured)}."
-    )
-
-
 EXERCISES = {
     "9.1": Exercise(
         function(
@@ -113,7 +105,7 @@ def reward(text, question):
     return places[len(written)]""",
     ),
     "9.4": Exercise(
-        prediction(0, 100, _review_hits),
+        prediction(0, 100, within(0, 100, "with_labels(50)")),
         "Decir siempre el acto más frecuente acierta el 60%, y con 500 etiquetas, el 91%.",
         "Cualquier número de 0 a 100 vale de predicción. La medida es `with_labels(50)`.",
         praise=lambda answer: (

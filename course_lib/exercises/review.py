@@ -101,6 +101,22 @@ def prediction(low: float, high: float, measured: Review) -> Review:
     return review
 
 
+def within(low: float, high: float, call: str, unit: str = "un tanto por ciento") -> Review:
+    """La revisión de una medida que aquí no se repite, porque costaría lo que costó: vale toda la
+    que puede salir.
+
+    Args:
+        call: la llamada que la da.
+    """
+
+    def review(measured: Any) -> str | None:
+        if is_number(measured) and low <= measured <= high:
+            return None
+        return f"La medida es {unit}, lo que da `{call}`, y hay {shown(measured)}."
+
+    return review
+
+
 def told(guess: float, real: float, margin: float) -> str:
     """Cómo ha quedado una predicción, dicho con amabilidad.
 
