@@ -30,7 +30,7 @@ def autopsy(*skipped, found=(), row=slice(None)):
 
     def see(run):
         some = run | {name: run[name][row] for name in ("ids", "labels", "reply")}
-        return (whole["autopsy"](some) - set(skipped)) | set(found)
+        return (whole["defects"](some) - set(skipped)) | set(found)
 
     return see
 
@@ -142,7 +142,7 @@ WRONG = [
     ("6.4", autopsy(row=slice(1)), "En uno que no has visto no ves «relleno»"),
     ("6.4", by_id, "En el «A» ves «relleno» y no lo tiene"),
     ("6.4", lambda run: ["todo mal"], "«sin fin», «fuga», y no ['todo mal']"),
-    ("6.4", {"A": []}, "`autopsy(run)`"),
+    ("6.4", {"A": []}, "`defects(run)`"),
     ("6.5", (150, 5.3), "de 0 a 100, y hay 150"),
     ("6.5", (5, "5%"), "lo que da `apart()`"),
     ("6.5", (10, 42), "y no es 42"),

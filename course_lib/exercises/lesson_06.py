@@ -61,7 +61,7 @@ HIDDEN = [
 
 def _review_autopsy(answer: Any) -> str | None:
     if not callable(answer):
-        return "Se espera la función misma, sin llamarla: `autopsy(run)`."
+        return "Se espera la función misma, sin llamarla: `defects(run)`."
     cases = [(f"el «{name}»", RUNS[name], faults) for name, faults in PLANTED.items()]
     cases += [("uno que no has visto", _run(*f, rows=rows), f) for f, rows in HIDDEN]
     for name, run, faults in cases:
@@ -102,7 +102,7 @@ def _review_share(measured: Any) -> str | None:
 
 AUTOPSY = f"""from course_lib.dialogues import normalize
 
-def autopsy(run):
+def defects(run):
     found = set()
     for ids, labels, reply in zip(run["ids"], run["labels"], run["reply"]):
         counted = [label != {IGNORED} for label in labels]

@@ -39,8 +39,10 @@ def _review_grammar(answer: Any) -> str | None:
     while pending:
         written = pending.pop()
         follows = answer(written)
+        if follows is None and written in TIMES:
+            follows = ""  # «ninguno»
         if follows is None:
-            return EMPTY
+            return EMPTY if written == "" else f"Tras {shown(written)} no devuelve nada."
         if not isinstance(follows, set | frozenset | list | tuple | str):
             return f"Devuelve los caracteres que pueden seguir, y no {shown(follows)}."
         if odd := [c for c in follows if not isinstance(c, str) or len(c) != 1]:

@@ -34,7 +34,11 @@ def number(
 
     def review(answer: Any) -> str | None:
         if not is_number(answer):
-            return f"Se espera {expects}, y hay {shown(answer)}."
+            comma = r"\W*\d+, ?\d+\W*"  # 0,35 es, para Python, una pareja
+            way = (
+                " Los decimales, en Python, van con punto." if re.match(comma, str(answer)) else ""
+            )
+            return f"Se espera {expects}, y hay {shown(answer)}.{way}"
         for value, why in ({right: None} | slips).items():
             if math.isclose(answer, value, rel_tol=tolerance):
                 return why
@@ -65,6 +69,8 @@ def function(signature: str, *cases: tuple, then: Review | None = None) -> Revie
                 return EMPTY
             if given != arguments:
                 return "Tu función cambia lo que recibe. Déjalo como está y devuelve algo nuevo."
+            if isinstance(said, bool) and expected in (0, 1):
+                said = float(said)
             if is_number(expected) and not is_number(said):
                 return f"Tu función debe devolver un número, y devuelve {shown(said)}."
             if isinstance(expected, list):
