@@ -74,7 +74,7 @@ Hace falta Python 3.11 o posterior. En esta carpeta, en Linux o macOS:
     .venv/bin/pip install {wheel} jupyterlab
     .venv/bin/jupyter lab
 """
-_LEFT_OUT = shutil.ignore_patterns(".ipynb_checkpoints")
+_LEFT_OUT = shutil.ignore_patterns(".ipynb_checkpoints", ".doctrees", ".buildinfo*")
 CLASS_READ_ME = """¿Cuándo conviene el ajuste fino?: todo para una clase, sin red
 
     paquetes/      lo que hay que instalar, para {platform} y Python {python}
@@ -240,11 +240,11 @@ def pack_class(root: Path, output_dir: Path) -> Path:
         constraints = ["-c", str(root / "constraints.txt")]
         _build_wheels(root, wheels, *constraints, f"{root}[lab,clase]")
         for name, source in {**made, "docencia": root / "docencia"}.items():
-            shutil.copytree(source, home / name)
+            shutil.copytree(source, home / name, ignore=_LEFT_OUT)
         soluciones.write(home / "docencia" / "soluciones.md")
         # Con los nombres del repositorio, para que valgan los enlaces de la guía.
         shutil.copytree(root / "notebooks", home / "notebooks", ignore=_LEFT_OUT)
-        for name in ("LICENSE-CONTENIDO.md", "taller/pagina/citar.md"):
+        for name in ("LICENSE-CONTENIDO.md", "CONTRIBUIR.md", "taller/pagina/citar.md"):
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, home / name)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"

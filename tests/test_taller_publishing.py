@@ -18,6 +18,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from course_lib import __version__, lessons
 from course_lib.lessons import read_notebook
 from course_lib.pages import to_html
+from taller import publishing
 from taller.__main__ import main
 from taller.publishing import pack, pack_class, publish
 
@@ -276,6 +277,28 @@ def test_the_whole_course_in_one_notebook_is_prepared_once_and_says_all_its_code
     text = "\n".join(cell.source for cell in whole.cells if cell.cell_type == "markdown")
     assert len(re.findall("celda siguiente (?:la )?instala", text)) == 1
     assert len(re.findall(r"^# ", text, re.MULTILINE)) == len(LESSONS)
+
+
+def test_in_the_zip_of_a_class_every_link_of_the_guide_leads_somewhere(tmp_path, monkeypatch):
+    # Reunir los paquetes es descargar medio giga: aquí, lo demás.
+    monkeypatch.setattr(publishing, "_build_wheels", lambda root, folder, *what: folder)
+    for name in ("notebooks", "docencia", "taller/pagina"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("LICENSE-CONTENIDO.md", "CONTRIBUIR.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("sitio", "diapositivas"):
+        (tmp_path / "salida" / name).mkdir(parents=True)
+    with zipfile.ZipFile(pack_class(tmp_path, tmp_path)) as archive:
+        archive.extractall(tmp_path / "aula")
+    guide = tmp_path / "aula" / "curso-clase" / "docencia"
+    links = {
+        (page.name, target)
+        for page in guide.glob("*.md")
+        for target in re.findall(r"\]\((?!http)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    }
+    assert len(links) > 20
+    assert not [(page, target) for page, target in links if not (guide / target).exists()]
+    assert "respuesta = " in (guide / "soluciones.md").read_text(encoding="utf-8")
 
 
 def test_the_zip_of_a_class_asks_first_for_what_it_carries(tmp_path):
