@@ -60,7 +60,7 @@ def written(notebook) -> str:
 
 def test_every_lesson_runs_unmodified_against_the_hub_and_in_english(hub, executed):
     said = {number: written(notebook) for number, notebook in executed.items()}
-    assert len(said) == 10
+    assert said.pop("00") and len(said) == 10  # el índice no usa ningún modelo
     for number, text in said.items():
         assert "Ruta «gpt2»: openai-community/gpt2" in text, number
         assert "Recortada a 2 ejemplos" in text, number
