@@ -19,6 +19,9 @@ from pathlib import Path
 
 import pytest
 
+# El Python de Debian y de Ubuntu trae otro `sitecustomize`, y pytest los confundiría al recogerlo.
+collect_ignore = ["no_network"]
+
 TOY_TEXTS = [
     "Hola, ¿qué tal estás? Muy bien, gracias, ¿y tú?",
     "¿Cuál es la capital de Francia? París. Pregunta: Respuesta: Contexto: sí no",
