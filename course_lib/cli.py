@@ -5,7 +5,6 @@ import codecs
 import json
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -31,12 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Ejecuta la orden que pidan, con `run_safely`."""
-
-    def command() -> int:
-        arguments = parser.parse_args(argv)
-        return arguments.run(arguments)
-
-    return run_safely(command)
+    return run_safely(lambda: (arguments := parser.parse_args(argv)).run(arguments))
 
 
 def run_safely(command: Callable[[], int | None]) -> int:
@@ -163,19 +157,6 @@ def _audit(arguments) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         super().error(shorten(message, 300))
-
-
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Para `type=` de un argumento: un entero entre esos dos."""
-
-    def read(text: str) -> int:
-        if re.fullmatch("-?[0-9]{1,18}", text) and low <= int(text) <= high:
-            return int(text)
-        raise argparse.ArgumentTypeError(
-            f"«{shorten(text)}» no vale: pon un entero del {number(low)} al {number(high)}"
-        )
-
-    return read
 
 
 def new_parser(name: str, description: str) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 import time
-from collections import Counter, namedtuple
+from collections import namedtuple
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -92,6 +92,8 @@ def student_copies(root: Path | None = None) -> Path:
     Raises:
         ValueError: si una copia ya no es un cuaderno; se queda como está.
     """
+    import nbformat
+
     root = root or course_root()
     copies = root / "mis_cuadernos"
     (copies / ".curso").mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def student_copies(root: Path | None = None) -> Path:
         if mine.exists():
             old = read_notebook(before) if before.exists() else None
             notebook = with_answers(notebook, read_notebook(mine), old)
-        write_notebook(notebook, mine)
+        replace_file(mine, nbformat.writes(notebook) + "\n")
         replace_file(before, path.read_bytes())
     for style in (root / "notebooks").glob("*.css"):  # el de proyectarlas
         replace_file(copies / style.name, style.read_bytes())
@@ -159,19 +161,17 @@ def run_notebooks(
     Raises:
         ValueError: si lo que se escribiría en `output_dir` pisa un cuaderno, o dos se llaman igual.
     """
+    import nbformat
+
+    homes = {course_root() / name for name in ("notebooks", "mis_cuadernos")}
+    homes |= {path.resolve().parent for path in paths}
+    same = output_dir.is_dir() and any(map(output_dir.samefile, filter(Path.is_dir, homes)))
+    if same or len({path.stem.lower() for path in paths}) < len(paths):
+        raise ValueError(
+            f"Lo ejecutado pisaría un cuaderno: en {output_dir} están los originales, o dos se "
+            "llaman igual. Elige otra carpeta con --salida, o ejecútalos por separado."
+        )
     output_dir.mkdir(parents=True, exist_ok=True)
-    sources = {path.resolve().parent for path in paths}
-    sources |= {course_root() / name for name in ("notebooks", "mis_cuadernos")}
-    if any(folder.is_dir() and folder.samefile(output_dir) for folder in sources):
-        raise ValueError(
-            f"En {output_dir} están los cuadernos, y los pisaría: elige otra carpeta con --salida."
-        )
-    name, times = Counter(path.stem.lower() for path in paths).most_common(1)[0]
-    if times > 1:
-        raise ValueError(
-            f"Hay {times} cuadernos llamados «{name}», y uno pisaría lo del otro: ejecútalos por "
-            "separado, cada uno con su --salida."
-        )
     runs: list[LessonRun] = []
     for path in paths:
         notebook = read_notebook(path)
@@ -179,9 +179,9 @@ def run_notebooks(
         try:
             error = _execute(notebook, path, output_dir)
         finally:  # también si se interrumpe: lo ejecutado hasta aquí no se pierde
-            join_streams(notebook)
             clean_notebook(notebook)
-            write_notebook(notebook, output_dir / path.name)
+            content = nbformat.writes(notebook) + "\n"
+            replace_file(output_dir / path.name, content)
             html = (output_dir / path.name).with_suffix(".html")
             html.unlink(missing_ok=True)  # sería la de otra vez, y hacerla tarda segundos
         replace_file(html, to_html(notebook, path))
@@ -189,16 +189,17 @@ def run_notebooks(
         if error:
             break
         if save_in_place:
-            write_notebook(notebook, path)
+            replace_file(path, content)
     return runs
 
 
 def _execute(notebook, path: Path, output_dir: Path) -> str | None:
     """Ejecuta el cuaderno en su sitio; devuelve una frase en español si una celda falla."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellControlSignal, DeadKernelError
+    from nbclient import NotebookClient, client, exceptions
     from tqdm import tqdm
 
+    # La suya, sin «^», tarda el cuadrado de lo que mide cada renglón.
+    client._RGX_CARRIAGERETURN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in codes:  # si se queda a medias, que no parezca hecho lo que no se hizo
         cell.outputs, cell.execution_count = [], None
@@ -209,12 +210,13 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             bar.update(len(started) - bar.n)
             started.append(cell)
 
-        client = NotebookClient(
+        runner = NotebookClient(
             notebook,
             timeout=None,
             kernel_name="python3",
             record_timing=False,
             store_widget_state=False,
+            coalesce_streams=True,
             extra_arguments=["--log-level=40"],  # del núcleo, solo sus errores
             resources={"metadata": {"path": str(path.resolve().parent)}},
             on_cell_execute=start,
@@ -223,11 +225,11 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
         on += OFFLINE if _track_name(notebook) == "mini" else ()  # las demás descargan
         own = {"CURSO_SALIDA": str(output_dir.resolve())} | dict.fromkeys(on, "1")
         try:
-            _run_apart(client, os.environ | own)
-        except (CellControlSignal, DeadKernelError) as error:
+            _run_apart(runner, os.environ | own)
+        except (exceptions.CellControlSignal, RuntimeError) as error:  # el núcleo, si no arranca
             name = getattr(error, "ename", "el núcleo")
             detail = shorten(getattr(error, "evalue", DEAD_KERNEL), 500) or "sin más explicación"
-            first_line = shorten(started[-1].source.strip().split("\n")[0])
+            first_line = shorten(started[-1].source.strip().split("\n")[0] if started else "")
             return (
                 f"La lección {path.stem} se detuvo en la celda de código {len(started)} de "
                 f"{len(codes)}, la que empieza «{first_line}»: {name}: {detail}"
@@ -241,7 +243,7 @@ def _run_apart(client, env) -> None:
     running: Future = Future()
 
     async def execute() -> None:
-        running.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        running.set_result(asyncio.current_task())
         try:
             await client.async_execute(env=env)
         finally:
@@ -255,8 +257,7 @@ def _run_apart(client, env) -> None:
                 wait([done], timeout=0.5)
         except KeyboardInterrupt:
             client.shutdown_kernel = "immediate"
-            loop, task = running.result()
-            loop.call_soon_threadsafe(task.cancel)
+            running.result().get_loop().call_soon_threadsafe(running.result().cancel)
             raise
     done.result()
 
@@ -301,56 +302,20 @@ def read_notebook(path: Path):
     """Lee un cuaderno y da a las celdas sin identificador uno que depende de su posición."""
     import nbformat
 
-    reason = "no es un cuaderno de Jupyter en formato 4"
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} pasa de {MAX_BYTES // 10**6} MB: borra las salidas que sobren.")
+    data = path.read_bytes()
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            reason = f"pasa de {MAX_BYTES // 1_000_000} MB; borra sus salidas"
-            raise ValueError
         raw = json.loads(data.decode("utf-8-sig"))
         for number, cell in enumerate(raw["cells"], start=1):
             cell.setdefault("id", f"celda-{number:03d}")
         raw["nbformat_minor"] = max(5, raw["nbformat_minor"])  # las celdas con id son del 4.5
         notebook = nbformat.reads(json.dumps(raw), as_version=4)
         nbformat.validate(notebook)
-    except OSError:
-        raise
     except Exception as error:  # un archivo roto lo puede estar de cualquier manera
-        if isinstance(error, json.JSONDecodeError):
-            reason += f": el JSON está roto en la línea {error.lineno}, columna {error.colno}"
-        elif isinstance(error, UnicodeDecodeError):
-            reason += ": no está en UTF-8"
-        raise ValueError(f"{path} {reason}.") from error
+        where = f", o está roto en la línea {error.lineno}" if hasattr(error, "lineno") else ""
+        raise ValueError(f"{path} no es un cuaderno de Jupyter en formato 4{where}.") from error
     return notebook
-
-
-def write_notebook(notebook, path: Path) -> None:
-    """Escribe un cuaderno de una vez."""
-    import nbformat
-
-    replace_file(path, nbformat.writes(notebook) + "\n")
-
-
-def join_streams(notebook) -> None:
-    """Lo que cada celda fue escribiendo, junto y como se ve en una terminal, sin lo que un retorno
-    de carro tapó. (nbclient lo haría en un tiempo que crece con el cuadrado del texto)."""
-    for cell in notebook.cells:
-        streams, joined = {}, []
-        for output in cell.get("outputs", ()):
-            if output.output_type == "stream":
-                parts = streams.setdefault(output.name, [output])
-                parts.append(output.text)
-            if output.output_type != "stream" or len(parts) == 2:
-                joined.append(output)
-        for output, *parts in streams.values():
-            lines = "".join(parts).split("\n")
-            output.text = "\n".join(line[line.rfind("\r", 0, -1) + 1 :] for line in lines)
-        for i in range(len(joined) - 1):  # las dos salidas no llegan siempre en el mismo orden
-            if [output.get("name") for output in joined[i : i + 2]] == ["stderr", "stdout"]:
-                joined[i : i + 2] = joined[i + 1], joined[i]
-        if joined:
-            cell.outputs = joined
 
 
 def clean_notebook(notebook) -> None:
