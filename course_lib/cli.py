@@ -151,7 +151,7 @@ def _audit(arguments) -> int:
         print(found.report.to_json())
     else:
         print(f"{found.assumed}\n\n{found.report}")
-    return 1 if found.report.grave else 0
+    return 3 if found.report.failed else int(found.report.grave)
 
 
 class _Parser(argparse.ArgumentParser):

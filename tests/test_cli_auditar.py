@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from course_lib.audit import Abstention, Report
 from course_lib.cli import main
 
 
@@ -98,3 +99,15 @@ def test_a_template_that_does_not_mark_replies_counts_everything(
     out = capsys.readouterr().out
     assert "[GRAVE] nada-supervisado" not in out
     assert "usuario-supervisado" in out
+
+
+def test_a_check_that_fails_inside_is_in_the_headline_and_in_the_exit_code(
+    talks, folder, capsys, monkeypatch
+):
+    report = Report(failed=(Abstention("sin-fin", "IndexError: list index out of range"),))
+    assert "Auditoría: 1 comprobación falló por dentro." in str(report)
+    assert "sin-fin: IndexError" in str(report) and "sin-fin: IndexError" in report._repr_html_()
+    assert json.loads(report.to_json())["failed"][0]["check"] == "sin-fin"
+    monkeypatch.setattr("course_lib.audit.naive.audit", lambda *_, **__: report)
+    assert main(["auditar", str(talks), "--modelo", str(folder)]) == 3
+    assert "1 comprobación falló por dentro" in capsys.readouterr().out

@@ -53,6 +53,7 @@ class Report:
     abstained: tuple[Abstention, ...] = ()  # lo que no se pudo comprobar
     passed: tuple[str, ...] = ()  # lo que se comprobó y está bien
     example: Example | None = None
+    failed: tuple[Abstention, ...] = ()  # lo que falló por dentro, y con qué error
 
     @property
     def grave(self) -> bool:
@@ -98,6 +99,9 @@ class Report:
         severities = [found.severity for found in self.findings]
         counts = [(severities.count(severity), severity) for severity in SEVERITIES]
         shown = [f"{n} {severity}{'s' * (n > 1)}" for n, severity in counts if n]
+        if n := len(self.failed):
+            which = "comprobaciones fallaron" if n > 1 else "comprobación falló"
+            shown.append(f"{n} {which} por dentro")
         summary = (
             f"Auditoría: {', '.join(shown) or 'nada que objetar'}. Comprobaciones sin hallazgos: "
             f"{len(self.passed)}; sin hacer, por falta de datos: {len(self.abstained)}."
