@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 from html import escape
+from numbers import Integral, Real
 
 from course_lib import read_toml
 from course_lib.chat import widget_data
@@ -214,14 +215,20 @@ class Needs:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is bool:
-                check(field.name, isinstance(value, bool), "escribe True o False")
+                check(field.name, _is(bool, value), "escribe True o False")
             elif field.type is int:
-                check(field.name, type(value) is int and value >= 0, "da un entero desde 0")
-        time = type(self.gpu_hours) in (int, float) and 0 <= self.gpu_hours < math.inf
+                check(field.name, _is(Integral, value) and value >= 0, "da un entero desde 0")
+        time = _is(Real, self.gpu_hours) and 0 <= self.gpu_hours < math.inf
         check("gpu_hours", time, "da las horas, desde 0")
         many = isinstance(self.tried, list | tuple | set | frozenset)
         rungs = many and all(rung in list(Rung) for rung in self.tried)
         check("tried", rungs, "da una tupla como (Rung.PROMPT,)")
+
+
+def _is(kind: type, value: object) -> bool:
+    """Si es de ese tipo, también si es de NumPy; un booleano no cuenta como número."""
+    boolean = type(value).__name__ in ("bool", "bool_")
+    return boolean if kind is bool else isinstance(value, kind) and not boolean
 
 
 Source = namedtuple("Source", "authors year url")  # una publicación

@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checks import each
 
@@ -233,6 +234,12 @@ def test_bad_input_gets_one_sentence_with_the_way_out(fields, message):
     with pytest.raises(ValueError, match=message) as error:
         Needs(**({"lacks": Lack.UNKNOWN} | fields))
     assert repr(next(iter(fields.values()))) in str(error.value)
+
+
+def test_the_numbers_of_numpy_are_numbers():
+    given = {"examples": 500, "gpu_hours": 2.5, "private": True}
+    of_numpy = {"examples": np.int64(500), "gpu_hours": np.float32(2.5), "private": np.True_}
+    assert Needs(Lack.STYLE, **of_numpy) == Needs(Lack.STYLE, **given)
 
 
 def test_markdown_has_the_rung_the_warning_and_linked_sources():

@@ -2,6 +2,13 @@
 
 import json
 import linecache
+import signal
+import sys
+import threading
+import time
+from decimal import Decimal
+from fractions import Fraction
+from itertools import count
 
 import numpy as np
 import pytest
@@ -9,6 +16,7 @@ import torch
 
 from course_lib.exercises import Exercise, answers, check, hint, progreso, solution
 from course_lib.exercises.review import function, number, prediction, told
+from course_lib.tables import Measure
 
 HALF = function("half(x)", (([2, 4],), [1, 2], "la mitad de cada uno"))
 PAIR = prediction(0, 99, number(81, {}, "La medida no es {}."))
@@ -30,7 +38,7 @@ def asked(monkeypatch, tmp_path, capsys):
     def ask(*given, call=check):
         call(*given)
         said = capsys.readouterr().out
-        assert all(len(line) <= 90 for line in said.splitlines())
+        assert all(len(line) <= 90 for line in said.splitlines() if " " in line)
         return said
 
     return ask
@@ -38,12 +46,18 @@ def asked(monkeypatch, tmp_path, capsys):
 
 def test_values_of_numpy_pandas_and_torch_count_as_those_of_python(asked):
     pandas = pytest.importorskip("pandas")
-    numbers = (np.int64(12), np.float64(12), np.longdouble(12), np.array(12), torch.tensor(12), 12)
+    numbers = [np.int64(12), np.float16(12), np.longdouble(12), np.array(12), torch.tensor(12), 12]
+    numbers += [torch.tensor(12.0, requires_grad=True), Decimal(12), Fraction(12)]
     for twelve in numbers:
         assert "correcto" in asked("1.1", twelve)
-    for half in (np.array, torch.tensor, pandas.Series, lambda values: iter(values)):
+    for half in (np.array, np.longdouble, torch.tensor, pandas.Series, lambda values: iter(values)):
         assert "correcto" in asked("1.2", lambda x, half=half: half([v / 2 for v in x]))
-    assert "hecho" in asked("2.1", (np.int64(80), torch.tensor(81.0)))
+    for pair in (
+        (np.int64(80), torch.tensor(81.0)),
+        np.array([80, 81]),
+        (Fraction(80), Decimal(81)),
+    ):
+        assert "hecho" in asked("2.1", pair)
     assert answers.plain({np.str_("a"): (np.array(["b"]), [np.bool_(True)])}) == {
         "a": (["b"], [True])
     }
@@ -94,13 +108,81 @@ def test_an_endless_loop_is_stopped_and_says_where(asked, monkeypatch):
     for body in (
         "while True:\n        pass",
         "while True:\n        try:\n            x = 1\n        except Exception:\n            pass",
-        "yield 1\n    while True:\n        yield 1",
         "while True:\n        print('otra vez')",
+        "while True:\n        try:\n            x = 1\n        except:\n            pass",
+        "import time\n    time.sleep(600)",
+        "import re\n    re.match(r'(\\w+\\s?)+$', 40 * 'a' + '!')",
+        "return 2 ** 10**10",
     ):
         said = asked("1.2", cell(f"def endless(x):\n    {body}\n", "endless"))
-        assert "se ha detenido. ¿Hay un bucle que no acaba?" in said
-        assert "de tu celda (`" in said
+        assert "se ha detenido. ¿Hay un bucle que no acaba?" in " ".join(said.split())
+        assert "de tu celda" in said
     assert "correcto" in asked("1.2", lambda x: [v / 2 for v in x])
+    assert "no termina en cien mil elementos" in asked("1.2", lambda x: count())
+
+
+def test_outside_the_main_thread_a_loop_is_stopped_too(asked, monkeypatch):
+    monkeypatch.setattr(answers, "LIMIT", 0.2)
+    said = []
+    code = cell("def endless(x):\n    while True:\n        pass\n", "endless")
+    thread = threading.Thread(target=lambda: said.append(asked("1.2", code)))
+    thread.start(), thread.join(60)
+    assert "en la línea 2 de tu celda (`while True:`), no" in said[0]
+
+
+def test_the_whole_check_is_limited_and_the_alarm_of_others_goes_on(asked, monkeypatch):
+    monkeypatch.setattr(answers, "WHOLE", 0.5)
+    loops = type("Loops", (), {"__repr__": lambda self: [None for _ in count()]})
+    for endless in (loops(), [loops()], lambda x: time.sleep(0.3) or loops()):
+        assert "se ha detenido" in asked("1.2", endless)
+    rang, handler = [], signal.signal(signal.SIGALRM, lambda *_: rang.append(True))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert "correcto" in asked("1.1", 12)
+        time.sleep(0.3)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert rang
+
+
+class Hostile:
+    """Un objeto que se queja de todo lo que se le pida."""
+
+    def complain(self, *_):
+        raise RuntimeError("no me toques")
+
+    __repr__ = __eq__ = __getattr__ = __bool__ = __len__ = __iter__ = __float__ = complain
+    __hash__ = None
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def test_no_answer_breaks_a_check(asked):
+    def fails(error):
+        raise error
+
+    knot: list = []
+    knot.append(knot)
+    for odd in (Hostile(), [Hostile()], (0.5, Hostile()), knot, 10**5000, -(10**400)):
+        for id in ("1.1", "1.2", "2.1"):
+            assert "todavía no. " in asked(id, odd)
+        assert "todavía no. " in asked("1.2", lambda x, odd=odd: odd)
+    for error in (Mute(), GeneratorExit(), ValueError("a\n" * 10_000), SystemExit(3)):
+        said = asked("1.2", lambda x, error=error: fails(error))
+        assert f"salta {type(error).__name__}" in " ".join(said.split()) and len(said) < 700
+    loud = lambda x: print(10**6 * "x") or sys.stdout.close() or x  # noqa: E731
+    assert "Al probarla imprime" in asked("1.2", loud)
+
+
+def test_nan_and_infinity_are_never_an_answer(asked):
+    for value in (float("nan"), np.float32("nan"), Decimal("NaN"), np.array([1, np.nan]), -np.inf):
+        for answer in (value, [value], {"a": (1, value)}, Measure(value, 9, 0.1, 0.2)):
+            said = asked("1.1", answer)
+            assert "que no es un número. ¿De qué división" in " ".join(said.split())
+            assert "que no es un número" in asked("1.2", lambda x, answer=answer: answer)
 
 
 def test_a_wrong_prediction_is_fine_and_a_wrong_measure_is_not(asked):

@@ -94,33 +94,37 @@ def check(id: str | float = ..., answer: Any = ...) -> None:
     if not (found := _find(id)):
         return
     id, exercise = found
-    with suppress(Exception):  # lo que no se deje convertir se revisa tal cual
-        answer = answers.plain(answer)
-    if answers.is_missing(answer):
-        print(f"Ejercicio {id}: sin responder todavía. Si te atascas: hint('{id}').")
-        return
-    answer = answers.Watched(answer) if callable(answer) else answer
-    try:
-        complaint = exercise.review(answer)
-        welcome = None if complaint else exercise.welcome(answer)
-    except (Exception, SystemExit, answers.TooLong) as error:
-        complaint = answers.broken(error, answer)  # una respuesta puede fallar de mil maneras
+    code, complaint, welcome = None, None, None
+    try:  # una respuesta puede fallar de mil maneras, también al escribirla o al compararla
+        with answers.limited(answers.WHOLE):
+            with suppress(Exception):  # lo que no se deje convertir se revisa tal cual
+                answer = answers.plain(answer)
+            if answers.is_missing(answer):
+                print(f"Ejercicio {id}: sin responder todavía. Si te atascas: hint('{id}').")
+                return
+            code = getattr(answer, "__code__", None) or answers.written(answer)
+            answer = answers.Watched(answer) if callable(answer) else answer
+            complaint = exercise.review(answer)
+            welcome = None if complaint else exercise.welcome(answer)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        complaint = answers.broken(error, code)
     if complaint == EMPTY:
         _say(f"Ejercicio {id}: todavía no. {EMPTY} (Pistas: hint('{id}').)")
         return
     if complaint:
-        printed = answer.printed.told() if isinstance(answer, answers.Watched) else ""
-        _say(f"Ejercicio {id}: todavía no. {complaint}{printed}\n{_next_hint(id, answer)}")
+        printed = answer.printed.told() if type(answer) is answers.Watched else ""
+        _say(f"Ejercicio {id}: todavía no. {complaint}{printed}\n{_next_hint(id, code)}")
     else:
         _say(f"Ejercicio {id}: {welcome}")
     if trouble := progress.record(id, solved=not complaint):
         _say(trouble)
 
 
-def _next_hint(id: str, answer: Any) -> str:
+def _next_hint(id: str, key: Any) -> str:
     """La pista que toca: con cada respuesta mala distinta, la siguiente."""
-    code = getattr(getattr(answer, "__wrapped__", None), "__code__", None)
-    key, hints = code or repr(answer), get(id).hints
+    hints = get(id).hints
     before, level = _last.get(id, (None, 0))
     level = level if before == key else min(level + 1, len(hints))
     _last[id] = key, level

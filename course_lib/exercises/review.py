@@ -13,9 +13,10 @@ from numbers import Real
 from typing import Any
 
 from course_lib import tables
+from course_lib.exercises import answers
 
 Review = Callable[[Any], str | None]
-LONGEST = 300  # caracteres de un valor que caben en una frase
+MOST = 1e300  # más allá no cabe en la coma flotante
 EMPTY = "Tu función no devuelve nada. Escribe su cuerpo y acábalo con un `return`."
 
 
@@ -34,10 +35,8 @@ def number(
 
     def review(answer: Any) -> str | None:
         if not is_number(answer):
-            comma = r"\W*\d+, ?\d+\W*"  # 0,35 es, para Python, una pareja
-            way = (
-                " Los decimales, en Python, van con punto." if re.match(comma, str(answer)) else ""
-            )
+            comma = re.match(r"\W*\d+, ?\d+\W*", shown(answer))  # 0,35 es, para Python, una pareja
+            way = " Los decimales, en Python, van con punto." if comma else ""
             return f"Se espera {expects}, y hay {shown(answer)}.{way}"
         for value, why in ({right: None} | slips).items():
             if math.isclose(answer, value, rel_tol=tolerance):
@@ -76,7 +75,7 @@ def function(signature: str, *cases: tuple, then: Review | None = None) -> Revie
             if isinstance(expected, list):
                 if not isinstance(said, Iterable):
                     return f"Tu función debe devolver una lista, y devuelve {shown(said)}."
-                said = list(said)
+                said = answers.taken(said)
             if _agree(said, expected):
                 continue
             call = f"`{signature.partition('(')[0]}({', '.join(map(_code, arguments))})`"
@@ -136,8 +135,8 @@ def told(guess: float, real: float, margin: float) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Si es un número con el que contar: ni un booleano, ni `nan`, ni infinito."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Si es un número con el que contar: ni un booleano, ni `nan`, ni infinito o casi."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < MOST
 
 
 def _agree(one: Any, other: Any) -> bool:
@@ -168,5 +167,5 @@ def shown(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    text = re.sub(r"<(\w+\.\w+): [^<>]*>", r"\1", repr(value))  # los de un `Enum`, por su nombre
-    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    # Los de un `Enum`, por su nombre.
+    return re.sub(r"<(\w+\.\w+): [^<>]*>", r"\1", answers.written(value))
