@@ -133,7 +133,7 @@ def git(tmp_path, monkeypatch):
 
 def test_hypotheses_that_are_not_in_a_commit_are_refused(git, tmp_path):
     def refused():
-        with pytest.raises(RuntimeError, match="Las predicciones van antes que las medidas"):
+        with pytest.raises(ValueError, match="Las predicciones van antes que las medidas"):
             hypotheses_commit()
 
     refused()  # ni siquiera hay historia
@@ -164,7 +164,7 @@ def test_code_or_data_that_are_not_in_a_commit_are_refused(git, tmp_path, monkey
     (tmp_path / "notas.md").write_text("x", encoding="utf-8")
     experiments.check_committed()
     (tmp_path / "taller" / "algo.py").write_text("x = 2\n", encoding="utf-8")
-    with pytest.raises(RuntimeError, match=r"taller/algo\.py"):
+    with pytest.raises(ValueError, match=r"taller/algo\.py"):
         experiments.check_committed()
 
 
