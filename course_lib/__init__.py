@@ -112,11 +112,7 @@ def os_reason(error: Exception) -> str:
 
 
 def shorten(text: object, limit: int = 80) -> str:
-    """Un texto ajeno, para citarlo en una frase: en un renglón y no muy largo.
-
-    >>> shorten("una\\nlínea", 8)
-    'una lín…'
-    """
+    """Un texto ajeno, para citarlo en una frase: en un renglón y no muy largo."""
     text = str(text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * limit]).split())
     return line if max(len(line), len(text) / 2) <= limit else f"{line[: limit - 1]}…"

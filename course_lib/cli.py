@@ -25,12 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 si todo fue bien, 1 si una lección falló, 2 si el error es de quien llama, 130 si se
         interrumpió.
     """
-    return run_command(_parser(), argv)
-
-
-def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Ejecuta la orden que pidan, con `run_safely`."""
-    return run_safely(lambda: (arguments := parser.parse_args(argv)).run(arguments))
+    return run_safely(lambda: (given := _parser().parse_args(argv)).run(given))
 
 
 def run_safely(command: Callable[[], int | None]) -> int:
@@ -50,8 +45,8 @@ def run_safely(command: Callable[[], int | None]) -> int:
     try:
         code = command() or 0
         print(end="", flush=True)
-    except KeyboardInterrupt:
-        code, said = 130, "Interrumpido."
+    except KeyboardInterrupt as stop:
+        code, said = 130, str(stop) or "Interrumpido."
         before = dict.fromkeys(before, signal.SIG_IGN)  # el proceso ya se acaba
         exec("")  # si se cortó otro `exec`, Python lo recuerda y no saldría con 130
     except BrokenPipeError:  # quien leía (head, less) se fue antes de acabar

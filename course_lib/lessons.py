@@ -157,13 +157,10 @@ def run_notebooks(
 
     Args:
         save_in_place: además, actualiza con sus salidas los cuadernos de origen que no fallan.
-
-    Raises:
-        ValueError: si lo que se escribiría en `output_dir` pisa un cuaderno, o dos se llaman igual.
     """
     import nbformat
 
-    homes = {course_root() / name for name in ("notebooks", "mis_cuadernos")}
+    homes = {course_root() / "notebooks", course_root() / "mis_cuadernos"}
     homes |= {path.resolve().parent for path in paths}
     same = output_dir.is_dir() and any(map(output_dir.samefile, filter(Path.is_dir, homes)))
     if same or len({path.stem.lower() for path in paths}) < len(paths):
