@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, cycle, pairwise
 from pathlib import Path
 
 from course_lib import data_path, read_toml, shorten
@@ -22,12 +22,6 @@ from course_lib.records import file_records, json_type, memory_records
 
 DISTINCT = 100_000  # respuestas distintas que se cuentan una a una
 ROLES = ("system", "user", "assistant")
-# Otros nombres de los papeles. Lo que contesta una herramienta lo lee el modelo, como al usuario.
-_ALIASES = dict(developer="system", human="user", gpt="assistant", model="assistant",
-                chatgpt="assistant")  # fmt: skip
-_TOOLS = dict(tool="user", function="user", observation="user", ipython="user",
-              tool_response="user", function_response="user", tool_call="assistant",
-              function_call="assistant")  # fmt: skip
 _MARKER = re.compile(r"<\|\w+\|>")  # <|user|>, <|bot|>, <|endoftext|>…
 
 
@@ -56,7 +50,7 @@ class Pair:
 
 
 def read_dialogues(
-    source: object, report: Callable[[str], None] = print, limit: int | None = None
+    source: object, report: Callable[[str], None] = print, limit: int | None = None, name: str = ""
 ) -> list[Dialogue]:
     """Lee los diálogos de un archivo, los tuyos o los de otro, o de unos datos en memoria.
 
@@ -68,13 +62,14 @@ def read_dialogues(
         source: un `.jsonl` o `.json` en UTF-8 (o su `.gz`), un `.parquet`, la carpeta de un
             `save_to_disk`; o un `Dataset`, un `DatasetDict` o una lista de diálogos.
         limit: los que guardar como mucho, como `sample_dialogues`; se dice.
+        name: cómo se llaman unos datos en memoria, para señalarlos.
 
     Raises:
         FileNotFoundError: si el archivo no existe.
         ValueError: si no es UTF-8 o JSON, le falta un campo, un tipo no es el debido, una línea es
             gigantesca o no queda ningún diálogo; el mensaje dice la línea y cómo arreglarla.
     """
-    found = iter_dialogues(source, report)
+    found = iter_dialogues(source, report, name)
     if limit is None:
         return list(found)
     sample, total = sample_dialogues(found, limit)
@@ -83,71 +78,31 @@ def read_dialogues(
     return sample
 
 
-def iter_dialogues(source: object, report: Callable[[str], None] = print) -> Iterator[Dialogue]:
-    """Lo mismo que `read_dialogues`, de uno en uno: no guarda más que el que da."""
-    notices = _Notices()
-    if not isinstance(source, str | Path):
-        yield from _dialogues(memory_records(source, "dialogues"), "dialogues", notices, report)
-        return
-    records = file_records(Path(source), notices.add)
-    notices.unit = "línea" if ".jsonl" in Path(source).suffixes[-2:] else "diálogo"
-    yield from _dialogues(records, str(source), notices, report)
-
-
-def collect_dialogues(
-    records: Iterable[tuple[int, object]], name: str, report: Callable[[str], None] = print
-) -> list[Dialogue]:
-    """Los diálogos de unos registros ya leídos, cada uno con su número; avisa de lo que se salta.
-
-    Args:
-        records: parejas de número y registro, con cualquiera de los esquemas.
-        name: de dónde vienen, para señalarlo.
-    """
-    return list(_dialogues(records, name, _Notices(), report))
-
-
-class _Notices:
-    """Lo que se salta o se pierde al leer: cuántas veces, y los primeros sitios."""
-
-    def __init__(self):
-        self.unit, self.times, self.first = "diálogo", Counter(), defaultdict(list)
-
-    def add(self, problem: str, number: int) -> None:
-        self.times[problem] += 1
-        if self.times[problem] <= 8:
-            self.first[problem].append(str(number))
-
-    def sentences(self, name: str) -> Iterator[str]:
-        for problem, count in self.times.items():
-            shown = ", ".join(self.first[problem]) + " y más" * (count > 8)
-            yield f"{Path(name).name}: {problem}: {count} ({self.unit}{'s' * (count > 1)} {shown})."
-
-
-def _dialogues(
-    records: Iterable[tuple[int, object]],
-    name: str,
-    notices: _Notices,
-    report: Callable[[str], None],
+def iter_dialogues(
+    source: object, report: Callable[[str], None] = print, name: str = ""
 ) -> Iterator[Dialogue]:
-    """Los diálogos que valen, de uno en uno; al acabar, las frases sobre los que se saltan."""
-    good, name = 0, shorten(name, 4096)
-    for number, record in records:
+    """Lo mismo que `read_dialogues`, de uno en uno: no guarda más que el que da."""
+    in_file = isinstance(source, str | Path)
+    records = file_records(Path(source)) if in_file else memory_records(source)
+    name = shorten(source, 4096) if in_file else name or "dialogues"
+    unit = "línea" if ".jsonl" in name[-9:].lower() else "diálogo"
+    good, times, first = 0, Counter(), defaultdict(list)
+    for number, record, lost in records:
         if isinstance(record, Dialogue):  # ya se leyó, y se dijo lo que hubiera
+            dialogue, problem, lost = record, None, []
+        else:
+            dialogue, more = _parse(record, f"{name}, {unit} {number}")
+            problem, lost = _problem(dialogue), [*lost, *more]
+        for said in [problem] if problem else lost:
+            times[said] += 1
+            if times[said] <= 8:
+                first[said].append(str(number))
+        if not problem:
             good += 1
-            yield record
-            continue
-        dialogue, lost = _parse(record, f"{name}, {notices.unit} {number}")
-        if problem := _problem(dialogue):
-            notices.add(problem, number)
-            continue
-        if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
-            lost.append(_UNPAIRED)
-        for problem in lost:
-            notices.add(problem, number)
-        good += 1
-        yield dialogue
-    for sentence in notices.sentences(name):
-        report(sentence)
+            yield dialogue
+    for said, count in times.items():
+        shown = ", ".join(first[said]) + " y más" * (count > 8)
+        report(f"{Path(name).name}: {said}: {count} ({unit}{'s' * (count > 1)} {shown}).")
     if not good:
         raise ValueError(
             f"«{name}» no deja ningún diálogo que usar: hacen falta diálogos de dos turnos o más."
@@ -366,6 +321,11 @@ _UNPAIRED = (
 )
 
 
+# Los campos que delatan cada esquema, del más al menos claro.
+_SHAPES = (("messages",), ("conversations",), ("dialog",), ("instruction", "output"),
+           ("prompt", "completion"))  # fmt: skip
+
+
 def _parse(record: object, where: str) -> tuple[Dialogue, list[str]]:
     """El diálogo de un registro, con cualquiera de los esquemas, y lo que de él no se usa."""
     if isinstance(record, list | tuple):
@@ -385,37 +345,34 @@ def _parse(record: object, where: str) -> tuple[Dialogue, list[str]]:
         )
     lost = [_BESIDE.format("» y «".join(s[0] for s in shapes))] if shapes[1:] else []
     if shape == ("dialog",):
-        dialogue, fits = _from_turns(record, where)
-        return dialogue, lost + ([] if fits else [_UNEVEN])
+        return _from_turns(record, where, lost), lost
     return _from_messages(_messages(record, shape), shape[0], where, lost), lost
 
 
-# Los campos que delatan cada esquema, del más al menos claro.
-_SHAPES = (("messages",), ("conversations",), ("dialog",), ("instruction", "output"),
-           ("prompt", "completion"))  # fmt: skip
-
-
 def _messages(record: dict, shape: tuple[str, ...]) -> object:
-    """Los mensajes de un registro, tal como vengan; los de un texto suelto, hechos aquí."""
-    if len(shape) == 1:
-        messages = record[shape[0]]
-    else:
-        sides = [record[field] for field in shape]
+    """Los mensajes de un registro, tal como vengan; los de unos textos sueltos, hechos aquí."""
+    messages = record[shape[0]]
+    if len(shape) == 2:
+        asked = messages
         if shape[0] == "instruction" and record.get("input"):
-            sides[0] = f"{sides[0]}\n\n{record['input']}"
-        for i, role in enumerate(("user", "assistant")):
-            if not isinstance(sides[i], list | tuple):
-                sides[i] = [{"role": role, "content": sides[i]}]
-        messages = [*sides[0], *sides[1]]
-        for old in reversed(record.get("history") or []):  # la charla anterior, en Alpaca
-            messages = [{"role": r, "content": c} for r, c in zip(ROLES[1:], old)] + messages
-    if isinstance(messages, list) and isinstance(system := record.get("system"), str) and system:
-        messages = [{"role": "system", "content": system}, *messages]
+            asked = f"{asked}\n\n{record['input']}"
+        # En Alpaca, lo hablado antes: parejas. Lo que no sea una lista, que se queje quien lo lea.
+        said, messages = [_listed(past) for past in _listed(record.get("history") or [])], []
+        turns = [*chain.from_iterable(said), asked, record[shape[1]]]
+        for role, side in zip(cycle(ROLES[:0:-1]), reversed(turns)):
+            own = side if isinstance(side, list) else [{"role": role, "content": side}]
+            messages = [*own, *messages]
+    if isinstance(messages, list) and record.get("system"):
+        messages = [{"role": "system", "content": record["system"]}, *messages]
     return messages
 
 
-def _from_turns(record: dict, where: str) -> tuple[Dialogue, bool]:
-    """El diálogo de una lista de turnos; el booleano dice si sus anotaciones casan."""
+def _listed(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _from_turns(record: dict, where: str, lost: list[str]) -> Dialogue:
+    """El diálogo de una lista de turnos; en `lost`, si sus anotaciones no casan."""
     turns = record["dialog"]
     if not isinstance(turns, list | tuple) or not all(isinstance(turn, str) for turn in turns):
         raise ValueError(f"{where}: «dialog» debe ser una lista de textos, y no lo es: revísala.")
@@ -425,43 +382,42 @@ def _from_turns(record: dict, where: str) -> tuple[Dialogue, bool]:
         for values in notes.values()
         if values is not None
     )
+    lost += [] if fits else [_UNEVEN]
     acts, emotions = (tuple(v) if fits and v is not None else None for v in notes.values())
-    return Dialogue(tuple(turn.strip() for turn in turns), acts, emotions, source=where), fits
+    return Dialogue(tuple(turn.strip() for turn in turns), acts, emotions, source=where)
 
 
 def _from_messages(messages: object, field: str, where: str, lost: list[str]) -> Dialogue:
-    """El diálogo de una lista de mensajes con papeles; apunta en `lost` lo que no se usa."""
+    """El diálogo de una lista de mensajes con papeles; en `lost`, lo que no se usa."""
     if not isinstance(messages, list | tuple):
         raise ValueError(f"{where}: «{field}» debe ser una lista, y es {json_type(messages)}.")
-    turns, roles, odd = [], [], set()
+    known, turns, roles, odd = read_toml("dialogos", "papeles.toml"), [], [], set()
     for i, message in enumerate(messages, 1):
-        here = f"{where}, mensaje {i}"
-        fields = message if isinstance(message, dict) else {}
-        role, content = (
-            next((fields[key] for key in keys if fields.get(key) is not None), None)
-            for keys in (("role", "from"), ("content", "value"))
-        )
+        here, fields = f"{where}, mensaje {i}", message if isinstance(message, dict) else {}
+        role = fields.get("role") or fields.get("from")
+        content = fields.get("value") if fields.get("content") is None else fields["content"]
         calls = fields.get("tool_calls") or fields.get("function_call")
-        if role is None or not (calls or {"content", "value"} & fields.keys()):
+        if role is None or not (calls or fields.keys() & {"content", "value"}):
             raise ValueError(f"{here}: debe llevar «role» y «content» (o «from» y «value»).")
-        name = str(role).lower()
-        known = name if name in ROLES else _ALIASES.get(name) or _TOOLS.get(name)
-        if known is None:
+        tool = known["herramientas"].get(str(role).lower())
+        if not (name := tool or known["papeles"].get(str(role).lower())):
             options = "», «".join(ROLES)
             raise ValueError(f"{here}: el papel «{shorten(role)}» no existe: usa «{options}».")
         if isinstance(content, list):
             texts = [part.get("text") if isinstance(part, dict) else part for part in content]
             content = "\n".join(text for text in texts if isinstance(text, str))
-            odd |= {_PARTS} if not all(isinstance(text, str) for text in texts) else set()
+            odd |= set() if all(isinstance(text, str) for text in texts) else {_PARTS}
         if not isinstance(content, str | None):
             raise ValueError(f"{here}: «content» debe ser texto, y es {json_type(content)}.")
-        if calls or name in _TOOLS:
-            odd.add(_CALLS)
-        said = [content or "", json.dumps(calls, ensure_ascii=False, default=str) if calls else ""]
-        turns.append("\n".join(said).strip())
-        roles.append(known)
+        odd |= {_CALLS} if calls or tool else set()
+        said = json.dumps(calls, ensure_ascii=False, default=str) if calls else ""
+        turns.append(f"{content or ''}\n{said}".strip())
+        roles.append(name)
+    dialogue = Dialogue(tuple(turns), roles=tuple(roles), source=where)
+    if 2 * len(to_pairs([dialogue])) < len(turns):
+        odd.add(_UNPAIRED)
     lost += sorted(odd)
-    return Dialogue(tuple(turns), roles=tuple(roles), source=where)
+    return dialogue
 
 
 def _problem(dialogue: Dialogue) -> str | None:

@@ -42,7 +42,7 @@ ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
 LONGEST = 131_072  # tokens de un ejemplo, aunque el tokenizador no ponga tope
 SIMULATED = 4_000_000  # tokens de lo que se codifica, como mucho, relleno incluido
-TEMPLATE_SECONDS, TEMPLATE_BYTES = 20, 1 << 30  # lo que puede tardar y ocupar una plantilla
+TEMPLATE_SECONDS = 20  # lo que puede tardar una plantilla
 
 
 def audit_file(
@@ -160,40 +160,20 @@ def _usable_template(tokenizer, pairs: list[Pair]) -> bool:
         tokenizer.chat_template = tokenizer.chat_template["default"]
     if not tokenizer.chat_template:
         return False
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    here, there = context.Pipe(duplex=False)
     talks = [pair_messages(pair.user, pair.reply) for pair in pairs]
-    child = context.Process(target=_try_template, args=(tokenizer, talks, there), daemon=True)
-    child.start()
-    there.close()
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     try:
-        problem = here.recv() if here.poll(TEMPLATE_SECONDS) else "no acaba nunca"
-    except EOFError:
-        problem = "agota la memoria"
-    finally:
-        child.kill()
-        child.join()
-    if problem:
+        with context.Pool(1) as pool:
+            render = pool.apply_async(tokenizer.apply_chat_template, (talks,), {"tokenize": False})
+            render.get(TEMPLATE_SECONDS)
+    except Exception as error:
+        endless = isinstance(error, multiprocessing.TimeoutError)
+        problem = "no acaba nunca" if endless else shorten(f"{type(error).__name__}: {error}")
         raise ValueError(
             f"La plantilla de chat de ese tokenizador no puede escribir un diálogo ({problem}): "
             "corrígela, o bórrala para auditar sin ella."
-        )
+        ) from error
     return True
-
-
-def _try_template(tokenizer, talks: list[list[dict]], answer) -> None:
-    """Escribe los diálogos en un proceso aparte, y contesta qué pasó; vacío, si nada."""
-    try:
-        if sys.platform == "linux":
-            import resource
-
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            limit = pages * resource.getpagesize() + TEMPLATE_BYTES
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        tokenizer.apply_chat_template(talks, tokenize=False)
-        answer.send("")
-    except BaseException as error:
-        answer.send(shorten(f"{type(error).__name__}: {error}"))
 
 
 def _some(pairs: list[Pair], limit: int) -> list[Pair]:

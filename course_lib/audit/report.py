@@ -116,7 +116,8 @@ class Report:
         guess = f"; si se ajustara como se supone, {more} cosa{'s' * (more > 1)} que mirar"
         summary = (
             f"Auditoría: {', '.join(shown) or 'nada que objetar'}{guess * (more > 0)}. "
-            f"Comprobaciones sin hallazgos: {len(self.passed)}; sin hacer, por falta de datos: {len(self.abstained)}."
+            f"Comprobaciones sin hallazgos: {len(self.passed)}; "
+            f"sin hacer, por falta de datos: {len(self.abstained)}."
         )
         lacking: dict[str, list[str]] = {}  # juntas las que se deben a lo mismo
         for abstention in self.abstained:
