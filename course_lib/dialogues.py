@@ -23,6 +23,7 @@ from course_lib.records import file_records, json_type, memory_records
 DISTINCT = 100_000  # respuestas distintas que se cuentan una a una
 ROLES = ("system", "user", "assistant")
 _MARKER = re.compile(r"<\|\w+\|>")  # <|user|>, <|bot|>, <|endoftext|>…
+_HALF = re.compile("[\ud800-\udfff]")  # medio carácter
 
 
 @dataclass(frozen=True)
@@ -427,10 +428,11 @@ def _problem(dialogue: Dialogue) -> str | None:
         return "saltados por tener menos de dos turnos (sin respuesta no hay pareja)"
     if not all(turns):
         return "saltados por tener un turno vacío (complétalo o quita el diálogo)"
-    if any(_MARKER.search(turn) for turn in turns):
+    text = "\n".join(turns)
+    if _MARKER.search(text):
         return "saltados por llevar un marcador como «<|user|>» en un turno (deja solo el texto)"
-    if any("\ud800" <= c <= "\udfff" for turn in turns for c in turn):
+    if _HALF.search(text):
         return "saltados por llevar medio carácter Unicode suelto (vuelve a exportar el texto)"
-    if not to_pairs([dialogue]):
+    if dialogue.roles and not to_pairs([dialogue]):
         return "saltados porque ningún mensaje «user» va seguido de uno «assistant»"
     return None

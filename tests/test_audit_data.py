@@ -146,6 +146,14 @@ def test_a_wrong_kind_of_dialogues_is_explained():
         audit(dialogues=[3])
 
 
+def test_what_is_skipped_when_reading_is_in_the_report(tmp_path):
+    path = tmp_path / "charlas.jsonl"
+    path.write_text('{"dialog": ["a", "b"]}\n{"dialog": ["sola"]}', encoding="utf-8")
+    report = audit(dialogues=path)
+    assert "menos de dos turnos" in report.notices[0]
+    assert report.notices[0] in str(report) and "menos de dos turnos" in report._repr_html_()
+
+
 def test_a_pair_has_no_sibling_with_another_number():
     train = [Pair("Hola, buenos días.", "Buenos días.", 0)]
     test = [Pair("Adiós, hasta la vista.", "Hasta luego.", 7)]

@@ -2,10 +2,13 @@
 
 import json
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 
 from course_lib.audit import Abstention, Report
+from course_lib.audit.naive import audit_file
 from course_lib.cli import main
 
 
@@ -149,3 +152,79 @@ def test_a_check_that_fails_inside_is_in_the_headline_and_in_the_exit_code(
     monkeypatch.setattr("course_lib.audit.naive.audit", lambda *_, **__: report)
     assert main(["auditar", str(talks)]) == 3
     assert "1 comprobación falló por dentro" in capsys.readouterr().out
+
+
+def test_what_is_already_known_does_not_fail_even_when_lines_move(repeated, tmp_path, capsys):
+    known = ["auditar", str(repeated), "--conocidos", str(tmp_path / "sabido.json")]
+    assert main([*known, "--anotar"]) == 0
+    assert main(known) == 0
+    assert "Ya se sabían, y no cuentan: 1." in capsys.readouterr().out
+    lines = repeated.read_text(encoding="utf-8").splitlines()
+    new = json.dumps({"dialog": ["¿Algo más?", "No."]})
+    repeated.write_text("\n".join([new, *reversed(lines)]), encoding="utf-8")
+    assert main(known) == 0  # los mismos, en otras líneas
+    repeated.write_text("\n".join([*lines, lines[0]]), encoding="utf-8")
+    assert main(known) == 1  # otra copia
+
+
+def test_several_files_fail_if_one_does_and_never_says_never(repeated, talks):
+    assert main(["auditar", str(talks), str(repeated)]) == 1
+    assert main(["auditar", str(talks), str(repeated), "--falla-con", "nunca"]) == 0
+
+
+def test_github_gets_one_annotation_per_finding_well_escaped(tmp_path, capsys):
+    path = tmp_path / "a,b.jsonl"
+    lines = [json.dumps({"dialog": [f"¿{k % 5}?", "100%"]}) for k in range(10)]
+    path.write_text("\n".join([*lines, '{"dialog": ["solo"]}']), encoding="utf-8")
+    assert main(["auditar", str(path), "--github"]) == 1
+    notice, error = capsys.readouterr().out.splitlines()
+    place = f"file={path.as_posix()}".replace(",", "%2C")
+    assert notice.startswith(f"::notice {place}::a,b.jsonl: saltados")
+    assert error.startswith(f"::error {place},line=6::Hay diálogos repetidos (duplicados). ")
+    assert "(50,0%25)" in error
+
+
+BAD_TEMPLATES = {
+    "complaining": ("{{ raise_exception('no quiero') }}", "TemplateError: no quiero"),
+    "broken": ("{% for %}", "TemplateSyntaxError"),
+    "of another type": ("{{ messages + 1 }}", "TypeError"),
+    "endless": (
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "no acaba nunca",
+    ),
+    "several": ({"rag": "{{ messages }}", "tool_use": "{{ messages }}"}, "varias plantillas"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TEMPLATES)
+def test_a_bad_template_is_told_in_a_sentence(talks, chat_tokenizer, monkeypatch, case):
+    chat_tokenizer.chat_template, sentence = BAD_TEMPLATES[case]
+    monkeypatch.setattr("course_lib.audit.naive.TEMPLATE_SECONDS", 2)
+    with pytest.raises(ValueError, match=sentence) as error:
+        audit_file(talks, chat_tokenizer)
+    assert "\n" not in str(error.value)
+
+
+def test_of_several_templates_the_default_one_is_used(talks, chat_tokenizer, tmp_path, capsys):
+    other = {"default": chat_tokenizer.chat_template, "tool_use": "{{ raise_exception('no') }}"}
+    chat_tokenizer.chat_template = other
+    chat_tokenizer.save_pretrained(tmp_path / "dos")
+    assert main(["auditar", str(talks), "--modelo", str(tmp_path / "dos"), "--dialogos"]) == 0
+    assert "nada que objetar" in capsys.readouterr().out
+
+
+def test_a_tokenizer_with_bad_merges_is_told_in_a_sentence(talks, folder, tmp_path, capsys):
+    data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    data["model"]["merges"] = [["no", "están"], 7]
+    (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    assert main(["auditar", str(talks), "--modelo", str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_hook_of_the_readme_works(talks, repeated):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (entry,) = re.findall(r"^ +entry: curso (.+)$", readme, flags=re.M)
+    (files,) = re.findall(r"^ +files: (.+)$", readme, flags=re.M)
+    assert re.search(files, "datos/charlas.jsonl") and not re.search(files, "datos/notas.txt")
+    assert main([*shlex.split(entry), str(talks)]) == 0
+    assert main([*shlex.split(entry), str(talks), str(repeated)]) == 1

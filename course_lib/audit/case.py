@@ -18,7 +18,7 @@ FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
 }
 CHAT_SHARE = 0.5  # de filas con turnos reconocidos o con el comienzo enmascarado
 CHAT_PROBE = 200  # filas en las que se buscan los marcadores
-DIALOGUES = 50_000  # los que se guardan en memoria, si no lo estaban ya
+DIALOGUES = 30_000  # los que se guardan en memoria, si no lo estaban ya
 
 
 def once(function: Callable) -> Callable:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from course_lib import shorten
 from course_lib.audit import audit
+from course_lib.audit.case import DIALOGUES
 from course_lib.audit.engine import Seen, grade
 from course_lib.audit.leakage import pair_leak, split_for_audit
 from course_lib.audit.report import SEVERITIES, Finding, Report, worst_first
@@ -37,7 +38,6 @@ from course_lib.encoding import (
 )
 from course_lib.tables import mean, number
 
-DIALOGUES = 50_000  # los que se guardan en memoria, como mucho
 ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
 LONGEST = 131_072  # tokens de un ejemplo, aunque el tokenizador no ponga tope
