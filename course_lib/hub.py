@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from course_lib import read_toml
-from course_lib.dialogues import Dialogue, collect_dialogues
+from course_lib.dialogues import Dialogue, read_dialogues
 
 # DailyDialog tal como lo convirtió el propio Hub y, si falla, una copia: el original se reparte con
 # un guion de carga, y datasets 4 ya no los ejecuta. Van el nombre y la revisión. Se cargan enteros,
@@ -46,7 +46,7 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
         except (ConnectionError, FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
-        dialogues = collect_dialogues(enumerate(table, 1), f"{name} ({part})", "diálogo", report)
+        dialogues = read_dialogues(table, report, name=f"{name} ({part})")
         if not problems:
             return _loaded.setdefault(part, dialogues)
         report(f"{problems[0]} Se usa la copia «{name}».")

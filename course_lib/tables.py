@@ -220,7 +220,11 @@ def cell(column: str, value: Measure | float | None) -> str | None:
 def format_scoreboard(rows: Sequence[dict]) -> str:
     """La tabla de resultados en Markdown, de filas de `score_row`: cada medida con su intervalo, y
     debajo las n."""
-    table = [[row["quien"], *(cell(name, row.get(name)) for name in COLUMNS)] for row in rows]
+    # Un nombre lo escribe cualquiera: ni una raya ni un salto de línea parten la tabla.
+    names = [" ".join(str(row["quien"]).split()).replace("|", r"\|") for row in rows]
+    table = [
+        [who, *(cell(name, row.get(name)) for name in COLUMNS)] for who, row in zip(names, rows)
+    ]
     sizes = []
     for name, title in COLUMNS.items():
         counts = sorted({row[name].n for row in rows if isinstance(row.get(name), Measure)})

@@ -1,16 +1,19 @@
 """De un archivo a parejas: ni un diálogo se pierde en silencio, ni un error se queda sin sitio."""
 
+import gzip
 import json
 import os
 import tracemalloc
 from collections import Counter
 
 import pytest
-from checks import each
+from checks import complaint, each
 
+from course_lib import records
 from course_lib.dialogues import (
     Dialogue,
     describe_dialogues,
+    iter_dialogues,
     normalize,
     read_dialogues,
     sample_dialogues,
@@ -61,7 +64,12 @@ def test_the_real_sample_gives_exactly_6386_pairs_and_reports_its_six_uneven_row
 # --- Errores: qué, dónde y cómo arreglarlo -------------------------------------------------------
 
 BROKEN_LINES = {
-    "broken JSON": ('{"dialog": ["a", }', "línea 3, columna 18: el JSON está roto"),
+    "broken JSON": (
+        '{"dialog": ["a", }',
+        r"línea 3, columna 18: el JSON está roto \(falta un valor",
+    ),
+    "no comma": ('{"dialog": ["a" "b"]}', r"el JSON está roto \(falta una coma\)"),
+    "text behind": ('{"dialog": ["a", "b"]} x', r"el JSON está roto \(sobra texto detrás\)"),
     "cut short": ('{"dialog":', "línea 3, columna 11: el JSON está roto"),
     "nested without end": (BOMB, "línea 3: el JSON está anidado"),
     "a number too long to read": ('{"n": ' + "1" * 5000 + "}", "línea 3: hay un número"),
@@ -73,10 +81,13 @@ BROKEN_LINES = {
     "a turn is a number": ({"dialog": ["a", 5]}, "línea 3: «dialog» debe ser una lista de textos"),
     "messages is null": ({"messages": None}, "línea 3: «messages» debe ser una lista, y es null"),
     "message without content": ([{"role": "user"}], "línea 3, mensaje 1: debe llevar"),
-    "message is text": (["hola"], "línea 3, mensaje 1: debe llevar"),
+    "message is text": ({"messages": ["hola"]}, "línea 3, mensaje 1: debe llevar"),
+    "a role of many lines": ([{"role": "us\ner" * 9999, "content": "a"}], "el papel «us er.*…» no"),
+    "a field of 5 MB": ({"x" * 5_000_000: 1}, "hay «x+…"),
+    "history of numbers": ({"instruction": "a", "output": "b", "history": [5]}, "debe ser texto"),
     "unknown role": (messages("user", "bot"), "línea 3, mensaje 2: el papel «bot» no existe"),
     "role of a wrong type": ([{"role": ["user"], "content": "a"}], "línea 3, mensaje 1: el papel"),
-    "content is null": ([{"role": "user", "content": None}], "mensaje 1: «content».*es null"),
+    "content is a number": ([{"role": "user", "content": 5}], "mensaje 1: «content».*un número"),
 }
 
 
@@ -85,7 +96,7 @@ def test_a_line_that_cannot_be_understood_is_an_error_with_file_and_line(file, c
     line, sentence = BROKEN_LINES[case]
     with pytest.raises(ValueError, match=rf"mis\.jsonl, .*{sentence}") as error:
         read_dialogues(write(file, GOOD, "", line, GOOD))
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 700
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
@@ -94,6 +105,45 @@ def test_a_file_that_is_not_utf8_says_in_which_line(tmp_path, encoding):
     path.write_bytes(b'{"dialog": ["a", "b"]}\n' + '{"dialog": ["ñ", "b"]}'.encode(encoding))
     with pytest.raises(ValueError, match=r"mis\.jsonl, línea 2: no está en UTF-8: guarda"):
         read_dialogues(path)
+
+
+STRANGERS = {
+    "utf-16": (json.dumps(GOOD).encode("utf-16"), "está en UTF-16: guarda"),
+    "utf-16 without its mark": (json.dumps(GOOD).encode("utf-16-le"), "está en UTF-16: guarda"),
+    "csv": (b"user,reply\nhola,adios\n", "línea 1: no es JSON, y parece CSV"),
+    "quoted csv": (b'"user";"reply"\n"hola";"adios"\n', "línea 1: no es JSON, y parece CSV"),
+    "parquet": (b"PAR1....PAR1", "es Parquet: haz que su nombre acabe en .parquet"),
+    "a spreadsheet": (b"PK\3\4....", "es un zip, o una hoja de cálculo"),
+    "cut gzip": (gzip.compress(json.dumps(GOOD).encode())[:-9], "está comprimido y dañado"),
+}
+
+
+@pytest.mark.parametrize("name", ["mis.jsonl", "mis.json"])
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_what_is_not_json_is_called_by_its_name(tmp_path, name, kind):
+    data, sentence = STRANGERS[kind]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=sentence):
+        read_dialogues(path)
+
+
+def test_a_json_list_is_read_piece_by_piece_and_never_whole(tmp_path, monkeypatch):
+    path = tmp_path / "mis.json"
+    talks = [["año 😀", f'"{i}"\n\\'] for i in range(40)]
+    for indent, ascii_only in [(None, True), (1, False)]:
+        path.write_text(json.dumps(talks, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
+        for size in (1, 3, 50, 1 << 20):
+            monkeypatch.setattr(records, "CHUNK", size)
+            assert [list(r) for _, r, _ in records.file_records(path)] == talks
+    path.write_text("[" + '{"dialog": ["Hola.", "¿Qué tal?"]},' * 200_000 + "{]", encoding="utf-8")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"línea 1, columna \d{7}: el JSON está roto"):
+        for _ in iter_dialogues(path):
+            pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < path.stat().st_size
 
 
 def test_errors_in_a_json_file_give_the_line_of_the_file(tmp_path):
@@ -138,7 +188,7 @@ def test_a_line_of_100_megabytes_is_refused_without_taking_memory(file):
 
 @each("name", ["mis.txt", "mis.csv", "mis"])
 def test_a_suffix_that_is_not_json_is_refused_with_the_way_out(tmp_path, name):
-    with pytest.raises(ValueError, match=r"no acaba en \.jsonl ni en \.json: cambia"):
+    with pytest.raises(ValueError, match=r"no acaba en \.jsonl ni en \.json .*: cambia"):
         read_dialogues(write(tmp_path / name, GOOD))
 
 
@@ -157,6 +207,10 @@ SKIPPED = {
     "one turn and uneven acts": ({"dialog": ["Hola."], "act": [1, 2]}, "menos de dos turnos"),
     "no turns": ({"dialog": []}, "menos de dos turnos"),
     "an empty turn": ({"dialog": ["Hola.", " \t", "Adiós."]}, "turno vacío"),
+    "content is null": (
+        [{"role": "user", "content": None}, {"role": "assistant", "content": "a"}],
+        "turno vacío",
+    ),
     "a marker inside a turn": ({"dialog": ["a<|bot|>b", "c"]}, "marcador"),
     "a marker of another model": ({"dialog": ["a", "<|IM_start2|>c"]}, "marcador"),
     "half a character": ('{"dialog": ["a", "b\\ud83d"]}', "medio carácter Unicode"),
@@ -208,6 +262,119 @@ def test_a_byte_order_mark_blank_lines_and_windows_ends_do_no_harm(file, notices
     assert read_dialogues(file)[1].source.endswith("mis.jsonl, línea 4")
 
 
+@each("line", [
+    '{"dialog": ["a", "b"], "dialog": ["c", "d"]}',
+    '{"messages": [{"role": "user", "content": "x", "content": "c"},'
+    ' {"role": "assistant", "content": "d"}]}',
+])  # fmt: skip
+def test_a_repeated_field_is_said(tmp_path, line):
+    for name, text in [("mis.jsonl", line), ("mis.json", f"[{line}]")]:
+        notices = []
+        (tmp_path / name).write_text(text)
+        (dialogue,) = read_dialogues(tmp_path / name, notices.append)
+        assert dialogue.turns == ("c", "d")
+        assert len(notices) == 1 and "con un campo repetido" in notices[0]
+
+
+# --- Los esquemas y los formatos de otros ---------------------------------------------------------
+
+SCHEMAS = {
+    "ShareGPT": {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+    "Alpaca": {"instruction": "a", "input": "", "output": "b"},
+    "prompt y completion": {"prompt": "a", "completion": "b"},
+    "prompt y completion, mensajes": {
+        "prompt": [{"role": "user", "content": "a"}],
+        "completion": [{"role": "assistant", "content": "b"}],
+    },
+    "contenido en partes": [
+        {"role": "user", "content": [{"type": "text", "text": "a"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
+    ],
+    "una tabla con huecos": {
+        "messages": None,
+        "conversations": [
+            {"role": None, "from": "human", "value": "a"},
+            {"role": "assistant", "from": None, "value": None, "content": "b", "tool_calls": None},
+        ],
+    },
+}
+
+
+@each("name", SCHEMAS)
+def test_the_usual_schemas_give_the_same_dialogue(file, notices, name):
+    for source in (write(file, SCHEMAS[name]), [SCHEMAS[name]]):
+        (dialogue,) = read_dialogues(source, notices.append)
+        assert (dialogue.turns, dialogue.roles) == (("a", "b"), ("user", "assistant"))
+    assert notices == []
+
+
+def test_what_a_schema_carries_besides_is_read_too():
+    alpaca = SCHEMAS["Alpaca"] | {"input": "x", "history": [["c", "d"]], "system": "s"}
+    (dialogue,) = read_dialogues([alpaca], lambda _: None)
+    assert dialogue.turns == ("s", "c", "d", "a\n\nx", "b")
+
+
+KEPT_IN_PART = {
+    "dialog y messages": (GOOD | messages("user", "assistant"), "dos esquemas a la vez"),
+    "una imagen": (
+        [{"role": "user", "content": ["a", {"type": "image"}]}, {"role": "gpt", "content": "b"}],
+        "con partes que no son texto",
+    ),
+    "herramientas": (
+        [
+            {"role": "user", "content": "¿Llueve?"},
+            {"role": "assistant", "content": None, "tool_calls": [{"name": "tiempo"}]},
+            {"role": "tool", "content": "sol"},
+            {"role": "assistant", "content": "No."},
+        ],
+        "con llamadas a herramientas",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KEPT_IN_PART)
+def test_what_is_not_used_of_a_dialogue_is_said(file, notices, case):
+    record, sentence = KEPT_IN_PART[case]
+    (dialogue,) = read_dialogues(write(file, record), notices.append)
+    assert len(notices) == 1 and sentence in notices[0]
+    if case == "herramientas":
+        assert dialogue.turns[1:3] == ('[{"name": "tiempo"}]', "sol")
+        assert dialogue.roles == ("user", "assistant") * 2
+
+
+def test_every_format_gives_the_same_dialogues(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    talks = [messages("user", "assistant") for _ in range(3)]
+    data = Dataset.from_list(talks)
+    lines = "\n".join(map(json.dumps, talks)).encode()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines))
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(talks).encode()))
+    data.to_parquet(tmp_path / "a.parquet")
+    data.save_to_disk(tmp_path / "uno")
+    DatasetDict({"train": data}).save_to_disk(tmp_path / "partes")
+    sources = [*sorted(tmp_path.iterdir()), data, DatasetDict({"train": data}), talks,
+               data.to_iterable_dataset(), [talk["messages"] for talk in talks]]  # fmt: skip
+    assert len(sources) == 10
+    for source in sources:
+        assert [d.turns for d in read_dialogues(source)] == [("Frase 0.", "Frase 1.")] * 3, source
+
+
+def test_damaged_tables_are_told_in_a_sentence(tmp_path):
+    from datasets import Dataset
+
+    Dataset.from_list([GOOD] * 5).to_parquet(tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    for at in range(0, len(whole), 41):
+        (tmp_path / "b.parquet").write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+        said = complaint(read_dialogues, tmp_path / "b.parquet", lambda _: None)
+        assert not said or (said.startswith("ValueError") and "\n" not in said)
+    Dataset.from_list([GOOD]).save_to_disk(tmp_path / "uno")
+    next((tmp_path / "uno").glob("*.arrow")).unlink()
+    with pytest.raises(ValueError, match="de save_to_disk, está incompleta o dañada"):
+        read_dialogues(tmp_path / "uno")
+
+
 # --- Papeles y parejas ---------------------------------------------------------------------------
 
 
@@ -250,6 +417,8 @@ def test_the_split_keeps_every_dialogue_once_and_twins_on_one_side():
 
 @each("fraction", [0, 1, 0.01, -0.5, 2])
 def test_a_split_that_leaves_a_side_empty_is_refused(fraction):
+    with pytest.raises(ValueError, match="Con 1 diálogo distinto y"):
+        split_dialogues([Dialogue(("a", "b"))] * 3, fraction)
     with pytest.raises(ValueError, match="una de las partes queda vacía"):
         split_dialogues([Dialogue(("a", str(i))) for i in range(9)], fraction)
 

@@ -185,6 +185,13 @@ def test_what_is_saved_comes_back_the_same_with_its_measures():
     assert from_json(to_json(looks_like)) == looks_like
 
 
+def test_a_name_with_bars_or_line_breaks_does_not_break_the_table():
+    rows = [{"quien": "uno | dos\n| tres", "sabe": None}]
+    header, _, row, *_ = format_scoreboard(rows).split("\n")
+    assert row.startswith(r"| uno \| dos \| tres | — |")
+    assert row.replace(r"\|", "").count("|") == header.count("|")
+
+
 def test_the_table_gives_every_figure_with_its_interval_and_the_sizes_below():
     exam = build_exam(n=10)
     rows = [
