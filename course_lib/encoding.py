@@ -16,6 +16,7 @@ USER, BOT, PAD = "<|user|>", "<|bot|>", "<|pad|>"
 ORIGINAL_USER, ORIGINAL_BOT = "<|user|>", "<|bot|>"  # los de aquella lección: no se tocan
 MARKERS = (USER, BOT)  # los que abren un turno; cada uno es un token cuando se prepara el chat
 IGNORED = -100  # la etiqueta que la pérdida de transformers no cuenta
+LONGEST = 1_000_000  # tokens de un ejemplo: más no le caben a ningún modelo
 
 # La plantilla de chat del curso: dentro de {% generation %} va lo que dice el modelo.
 CHAT_TEMPLATE = (
@@ -104,6 +105,8 @@ def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encode
             "El tokenizador no tiene token de relleno, como el de GPT-2: asígnalo antes, "
             "por ejemplo «tokenizer.pad_token = tokenizer.eos_token»."
         )
+    if not 0 < max_length <= LONGEST:
+        raise ValueError(f"max_length={max_length} ha de estar entre 1 y {LONGEST}.")
     said, answered = f" {plain(user, tokenizer)}", f" {plain(reply, tokenizer)}".rstrip()
     pieces = [(ORIGINAL_USER, None), (said, 0), (f" {ORIGINAL_BOT}", None), (answered, 1)]
     framed = _original(tokenizer, pieces)
