@@ -86,7 +86,8 @@ def encode_pieces(
     framed = guard.encode(pieces, special)
     if labels or any(k is not None for k, i in zip(framed.owners, framed.ids) if i in guard.ids):
         written = [piece[:2] for piece in pieces if piece[1] is not None]
-        hidden = [(p[0] if p[1] is None else f"{_SECRET}m0m", *p[1:]) for p in pieces]
+        calm = partial(re.sub, r"(?s)\S(.*\S)?", f"{_SECRET}m0m")
+        hidden = [(p[0] if p[1] is None else calm(p[0]), *p[1:]) for p in pieces]
         _refuse_forged(guard, tokenizer, labels, framed, guard.encode(hidden, special), written)
     return framed
 
@@ -165,7 +166,7 @@ def _refuse_forged(guard, tokenizer, labels, framed, innocent, written) -> None:
             )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _find(tokenizer, added: tuple[tuple[int, str, bool], ...], template: str) -> Guard:
     """Los marcadores: los tokens especiales y lo que la plantilla pone alrededor de un texto."""
     frames, openers = [], []
