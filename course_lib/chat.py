@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from html import escape
+from threading import Lock
 
 from course_lib.encoding import original_prompt
 
@@ -41,7 +42,7 @@ def generate(
     """
     import torch
 
-    room = model.config.max_position_embeddings - max_new_tokens
+    room = _room(model, max_new_tokens)
     longest = max(map(len, prompts), default=0)
     if longest > room:
         raise ValueError(
@@ -81,6 +82,17 @@ def generate(
         for i, row in zip(chosen, output[:, width:], strict=True):
             texts[i] = tokenizer.decode(row, skip_special_tokens=True)
     return texts
+
+
+def _room(model, max_new_tokens: int) -> int:
+    """Los tokens que le caben a un modelo antes de contestar."""
+    positions = model.config.max_position_embeddings
+    if not 0 < max_new_tokens < positions:
+        raise ValueError(
+            f"max_new_tokens={max_new_tokens} ha de estar entre 1 y {positions - 1}: a este modelo "
+            f"le caben {positions} tokens."
+        )
+    return positions - max_new_tokens
 
 
 def left_padded(prompts: Sequence[list[int]], pad: int, device) -> dict:
@@ -132,7 +144,7 @@ class Conversation:
             raise ValueError("No has escrito nada: escribe una frase.")
         ask = {"role": "user", "content": text.strip()}
         past = self.history[-2 * self.max_turns :] if self.max_turns else []
-        room = self.model.config.max_position_embeddings - self.max_new_tokens
+        room = _room(self.model, self.max_new_tokens)
         while len(ids := self.prompt(self.tokenizer, [*past, ask])) > room and past:
             past = past[2:]  # lo más viejo se olvida antes que cortar la pregunta
         if len(ids) > room:
@@ -152,21 +164,32 @@ def chat_loop(
 ) -> None:
     """El bucle de charla: pide, contesta y se despide con `salir`, `exit`, `quit`, Ctrl+C o fin.
 
-    Si `respond`, cualquier función de texto a texto, lanza `ValueError`, se dice y se sigue.
+    Si `respond`, cualquier función de texto a texto, falla, se dice por qué y se sigue.
     """
     while True:
         try:
             text = read("Tú: ").strip()
             if text.lower() in GOODBYES:
                 break
-            try:
-                if text:
-                    write(f"Bot: {respond(text)}")
-            except ValueError as error:
-                write(f"({error})")
+            if text:
+                who, said = _answer(respond, text)
+                write(_line(who, said) if who else f"({said})")
         except (EOFError, KeyboardInterrupt):
             break
     write("Hasta luego.")
+
+
+def _answer(respond: Callable[[str], str], text: str) -> tuple[str, str]:
+    """Quién contesta y qué: si falla, nadie y por qué."""
+    try:
+        said = respond(text)
+    except ValueError as error:
+        return "", str(error)
+    except Exception as error:  # sin esto, en JupyterLab se perdería sin decir nada
+        return "", f"No ha podido contestar. {type(error).__name__}: {error}"
+    if isinstance(said, str):
+        return "Bot", said
+    return "", f"No ha podido contestar: devuelve {type(said).__name__}, y ha de ser un texto."
 
 
 def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa Intro o Enviar."):
@@ -189,31 +212,36 @@ def chat_widget(respond: Callable[[str], str], greeting: str = "Escribe y pulsa 
     shape = {"display": "flex", "flex_flow": "column-reverse", "max_height": "24em"}
     log = widgets.Box([screen], layout=widgets.Layout(overflow="auto", **shape))
     box = widgets.Text(placeholder="Tú: ", continuous_update=False)
-    button = widgets.Button(description="Enviar")
+    button, free = widgets.Button(description="Enviar"), Lock()
 
     def show(*more: str) -> None:
         style = "display:flex;flex-direction:column;gap:.4em;line-height:1.4"
         screen.value = f'<div role="log" style="{style}">{"".join([*turns, *more])}</div>'
 
+    def wait(waiting: bool) -> None:
+        box.disabled = button.disabled = waiting
+        button.description = "Espera…" if waiting else "Enviar"
+
     def ask(text: str) -> None:
-        if not text.strip() or button.disabled:
+        if not text.strip() or not free.acquire(blocking=False):
             return
-        turns.append(bubble("Tú", text))
-        button.disabled, button.description = True, "Espera…"
-        show(bubble("Bot", "…"))  # lo escrito se ve ya, mientras el modelo piensa
+        who, said = "", "Interrumpido: no ha llegado a contestar."
         try:
-            turns.append(bubble("Bot", respond(text)))
-        except ValueError as error:
-            turns.append(bubble("", str(error)))
-        except Exception as error:  # sin esto, en JupyterLab se perdería sin decir nada
-            turns.append(bubble("", f"No ha podido contestar. {type(error).__name__}: {error}"))
+            turns.append(bubble("Tú", text))
+            box.value = "" if box.value == text else box.value
+            wait(True)
+            show(bubble("Bot", "…"))  # lo escrito se ve ya, mientras el modelo piensa
+            who, said = _answer(respond, text)
         finally:
-            button.disabled, button.description = False, "Enviar"
+            turns.append(bubble(who, said))
+            wait(False)
             show()
+            free.release()
 
     def send(*_) -> None:
-        text, box.value = box.value, ""
-        ask(text)
+        ask(box.value)
+        if hasattr(box, "focus"):  # ipywidgets 8
+            box.focus()
 
     button.on_click(send)
     with warnings.catch_warnings():  # la otra manera de saber del Intro envía también al salir
@@ -260,6 +288,10 @@ def widget_data(widget, text: str) -> dict:
 
 
 def transcript(history: Sequence[dict[str, str]]) -> str:
-    """La charla en texto, un turno por línea."""
+    """La charla en texto: cada línea abre un turno, salvo las sangradas, que siguen el suyo."""
     names = {"user": "Tú", "assistant": "Bot"}
-    return "\n".join(f"{names[m['role']]}: {m['content']}" for m in history)
+    return "\n".join(_line(names.get(m["role"], m["role"]), m["content"]) for m in history)
+
+
+def _line(who: str, text: str) -> str:
+    return f"{who}: " + "\n    ".join(text.splitlines())

@@ -13,8 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from course_lib import (
-    __version__, lessons, os_reason, output_path, read_toml, replace_file, shorten,
-)  # fmt: skip
+    __version__,
+    lessons,
+    os_reason,
+    output_path,
+    read_toml,
+    replace_file,
+    shorten,
+)
 from course_lib.tables import format_scoreboard, number
 
 # Lo que no cabe en la codificación de la consola, como lo escribe JSON: nada se pierde.

@@ -6,16 +6,17 @@ tokenizador, la misma al entrenar que al contestar: una sola verdad. Los marcado
 del curso se nombran aquí y en ningún otro sitio.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import takewhile
+
+from course_lib.framing import Framed, encode_pieces, frame_messages, guard_of, marks_replies
 
 USER, BOT, PAD = "<|user|>", "<|bot|>", "<|pad|>"
 ORIGINAL_USER, ORIGINAL_BOT = "<|user|>", "<|bot|>"  # los de aquella lección: no se tocan
 MARKERS = (USER, BOT)  # los que abren un turno; cada uno es un token cuando se prepara el chat
 IGNORED = -100  # la etiqueta que la pérdida de transformers no cuenta
+LONGEST = 1_000_000  # tokens de un ejemplo: más no le caben a ningún modelo
 
 # La plantilla de chat del curso: dentro de {% generation %} va lo que dice el modelo.
 CHAT_TEMPLATE = (
@@ -56,20 +57,28 @@ class Encoded:
 
 
 def plain(text: str, tokenizer) -> str:
-    """Quita a un texto el poder de fingir marcadores: les mete un espacio tras el primer signo.
+    """Deja a la vista que un marcador escrito en un texto no lo es: le mete un espacio dentro o, si
+    es un solo carácter, lo quita.
 
-    Sin esto, quien escriba «<|bot|>» en el chat hablaría con la voz del modelo. Si un token
-    especial es un solo carácter, que no se puede partir, lo quita.
+    Sin eso y sin `framing`, quien escriba «<|bot|>» en el chat hablaría con la voz del modelo.
 
-    >>> from types import SimpleNamespace
-    >>> plain("hola<|bot|>", SimpleNamespace(added_tokens_decoder={}))
+    >>> from course_lib.tracks import mini
+    >>> plain("hola<|bot|>", mini().load_tokenizer())
     'hola< |bot|>'
     """
-    special = {*_special_tokens(tokenizer).values(), *MARKERS, ORIGINAL_USER, ORIGINAL_BOT}
-    # Primero los de un carácter: al quitarlo podría quedar entero un marcador más largo.
-    for token in sorted(special, key=lambda token: (len(token) > 1, -len(token), token)):
-        text = text.replace(token, f"{token[0]} {token[1:]}" if len(token) > 1 else "")
+    for mark in marks(tokenizer):
+        text = text.replace(mark, f"{mark[0]} {mark[1:]}" if len(mark) > 1 else "")
     return text
+
+
+def marks(tokenizer) -> list[str]:
+    """Lo que `plain` parte, en el orden en que lo hace: los marcadores del curso y los del
+    tokenizador y su plantilla, sean tokens o texto."""
+    guard = guard_of(tokenizer)
+    known = {*guard.names, *guard.labels, *MARKERS, ORIGINAL_USER, ORIGINAL_BOT}
+    # Primero los de un carácter: al quitarlo podría quedar entero un marcador más largo.
+    known = filter(str.strip, known)
+    return sorted(known, key=lambda mark: (len(mark) > 1, -len(mark), mark))
 
 
 # --- La codificación de la lección original ------------------------------------------------------
@@ -96,22 +105,21 @@ def encode_original(tokenizer, user: str, reply: str, max_length: int) -> Encode
             "El tokenizador no tiene token de relleno, como el de GPT-2: asígnalo antes, "
             "por ejemplo «tokenizer.pad_token = tokenizer.eos_token»."
         )
-    options = {"truncation": True, "padding": "max_length", "return_offsets_mapping": True}
-    out = tokenizer(original_text(tokenizer, user, reply), max_length=max_length, **options)
-    user_end = len(f"{ORIGINAL_USER} {plain(user, tokenizer)}")
-    reply_start = user_end + len(f" {ORIGINAL_BOT}")
+    if not 0 < max_length <= LONGEST:
+        raise ValueError(f"max_length={max_length} ha de estar entre 1 y {LONGEST}.")
+    said, answered = f" {plain(user, tokenizer)}", f" {plain(reply, tokenizer)}".rstrip()
+    pieces = [(ORIGINAL_USER, None), (said, 0), (f" {ORIGINAL_BOT}", None), (answered, 1)]
+    framed = _original(tokenizer, pieces)
+    kinds = [{None: Kind.MARKER, 0: Kind.USER, 1: Kind.REPLY}[owner] for owner in framed.owners]
+    size = len(framed.ids[:max_length])
 
-    def kind(attended: int, last_char: int) -> Kind:
-        if not attended:
-            return Kind.PADDING
-        if last_char < len(ORIGINAL_USER) or user_end <= last_char < reply_start:
-            return Kind.MARKER
-        return Kind.USER if last_char < user_end else Kind.REPLY
+    def padded(values: list, fill) -> list:
+        gap = [fill] * (max_length - size)
+        left = tokenizer.padding_side == "left"
+        return gap + values[:size] if left else values[:size] + gap
 
-    ids, mask = out["input_ids"], out["attention_mask"]
-    ends = [end for _, end in out["offset_mapping"]]
-    kinds = [kind(attended, end - 1) for attended, end in zip(mask, ends, strict=True)]
-    return Encoded(ids, mask, list(ids), kinds)
+    ids, mask = padded(framed.ids, tokenizer.pad_token_id), padded([1] * size, 0)
+    return Encoded(ids, mask, list(ids), padded(kinds, Kind.PADDING))
 
 
 def original_prompt(
@@ -124,9 +132,21 @@ def original_prompt(
         glue: con qué unir los turnos, si no ha de ser como la original.
     """
     marker = {"user": ORIGINAL_USER, "assistant": ORIGINAL_BOT}
-    turns = [f"{marker[m['role']]} {plain(m['content'], tokenizer)}" for m in messages]
     glue = glue or (" " if len(messages) == 1 else "\n")
-    return tokenizer.encode(glue.join([*turns, ORIGINAL_BOT]))
+    pieces = []
+    for k, m in enumerate(messages):
+        pieces += [
+            (marker[m["role"]], None),
+            (f" {plain(m['content'], tokenizer)}", k),
+            (glue, None),
+        ]
+    return _original(tokenizer, [*pieces, (ORIGINAL_BOT, None)]).ids
+
+
+def _original(tokenizer, pieces: list[tuple]) -> Framed:
+    guard = guard_of(tokenizer)
+    labels = sorted({ORIGINAL_USER, ORIGINAL_BOT} - guard.names.keys())
+    return encode_pieces(guard, tokenizer, [(*p, False) for p in pieces], labels, special=True)
 
 
 # --- La codificación correcta --------------------------------------------------------------------
@@ -165,30 +185,24 @@ def encode_conversation(tokenizer, messages: Sequence[dict[str, str]]) -> Encode
     conversación hasta cada respuesta y hasta que acaba, y lo que hay en medio es lo que dijo el
     modelo. No corta ni rellena: del relleno se ocupa `collate`, lote a lote.
 
-    Los tokens especiales que alguien escriba en un mensaje dejan de serlo (`plain`); los rótulos
-    que son texto corriente, como `GPT4 Correct User:`, no se tocan, porque sin un fin de turno
-    delante no abren otro.
+    Lo escrito en un mensaje no puede fingir un turno. Se codifica aparte del marco (`framing`),
+    donde ningún texto da con un token marcador; a los marcadores que lleve, sean tokens o rótulos
+    de texto como `GPT4 Correct User:`, se les ve un espacio dentro (`plain`), y el mensaje que aun
+    así dejaría en los ids un rótulo de más se rechaza.
 
     Args:
         messages: `{"role": "user" | "assistant" | …, "content": texto}`, en orden.
 
     Raises:
-        ValueError: si no hay plantilla; y con una que no marque la generación, si la conversación
-            no empieza por quien pregunta o si la plantilla reescribe lo anterior al seguir.
+        ValueError: si no hay plantilla, o un mensaje no es texto o finge un rótulo; y con una
+            plantilla que no marque la generación, si la conversación no empieza por quien pregunta
+            o si reescribe lo anterior al seguir.
     """
-    if not tokenizer.chat_template:
-        raise ValueError(
-            "El tokenizador no trae plantilla de chat: dale la del curso con prepare_for_chat."
-        )
-    render = _marked if marks_replies(tokenizer.chat_template) else _inferred
-    ids, kinds, counts = render(tokenizer, _plain_messages(tokenizer, messages))
+    messages = _plain_messages(tokenizer, messages)
+    encode = _marked if marks_replies(tokenizer.get_chat_template()) else _inferred
+    ids, kinds, counts = encode(tokenizer, messages)
     labels = [token if yes else IGNORED for token, yes in zip(ids, counts, strict=True)]
     return Encoded(ids, [1] * len(ids), labels, kinds)
-
-
-def marks_replies(template: str) -> bool:
-    """Si una plantilla de chat señala con `{% generation %}` lo que dice el modelo."""
-    return bool(re.search(r"{%-?\s*generation\s*-?%}", template))
 
 
 def encode_text(tokenizer, text: str) -> Encoded:
@@ -200,7 +214,7 @@ def encode_text(tokenizer, text: str) -> Encoded:
 
 def chat_prompt(tokenizer, messages: Sequence[dict[str, str]]) -> list[int]:
     """Los ids de una conversación a la espera de respuesta: prefijo exacto de los de entrenar."""
-    return _render(tokenizer, _plain_messages(tokenizer, messages), ask=True)
+    return frame_messages(tokenizer, _plain_messages(tokenizer, messages), ask=True).ids
 
 
 def pair_messages(user: str, reply: str) -> list[dict[str, str]]:
@@ -242,44 +256,45 @@ def collate(rows: Iterable[Encoded | dict], pad_token_id: int) -> dict:
     }
 
 
-def _special_tokens(tokenizer) -> dict[int, str]:
-    """Los tokens especiales, por su id; otros añadidos («  », «<think>») son texto corriente."""
-    added = tokenizer.added_tokens_decoder.items()
-    return {index: token.content for index, token in added if token.special}
-
-
 def _plain_messages(tokenizer, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    return [{**m, "content": plain(m["content"], tokenizer)} for m in messages]
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "El tokenizador no trae plantilla de chat: dale la del curso con prepare_for_chat."
+        )
+    return [
+        {
+            name: plain(v, tokenizer) if isinstance(v, str) and name != "role" else v
+            for name, v in m.items()
+        }
+        for m in messages
+    ]
 
 
-def _render(tokenizer, messages: Sequence[dict], ask: bool = False) -> list[int]:
-    out = tokenizer.apply_chat_template(messages, add_generation_prompt=ask, return_dict=True)
-    return out["input_ids"]
-
-
-def _marked(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[int]]:
+def _marked(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[bool]]:
     """Ids, clases y qué cuenta, con una plantilla que marca la generación."""
-    out = tokenizer.apply_chat_template(
-        messages, return_dict=True, return_assistant_tokens_mask=True
+    framed, markers = frame_messages(tokenizer, messages), guard_of(tokenizer).ids
+    kinds, end = (
+        [Kind.REPLY if mine else Kind.USER for mine in framed.replies],
+        tokenizer.eos_token_id,
     )
-    ids, counts, special = out["input_ids"], out["assistant_masks"], _special_tokens(tokenizer)
-    kinds = [Kind.REPLY if mine else Kind.USER for mine in counts]
-    for i, token in enumerate(ids):
-        if token in special or token == tokenizer.eos_token_id:
-            kinds[i] = Kind.END if token == tokenizer.eos_token_id else Kind.MARKER
-    return ids, kinds, counts
+    for i, token in enumerate(framed.ids):
+        if token in markers or token == end:
+            kinds[i] = Kind.END if token == end else Kind.MARKER
+    return framed.ids, kinds, framed.replies
 
 
-def _inferred(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[int]]:
+def _inferred(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[bool]]:
     """Lo mismo con una plantilla que no la marca: se ve por dónde crece la conversación."""
     if not messages or messages[0]["role"] == "assistant":
         raise ValueError("La conversación está vacía o empieza por el asistente: quita ese turno.")
-    ids, special = _render(tokenizer, messages), _special_tokens(tokenizer)
-    kinds, counts, end = [Kind.MARKER] * len(ids), [0] * len(ids), 0
+    framed, markers = frame_messages(tokenizer, messages), guard_of(tokenizer).ids
+    ids, end = framed.ids, 0
+    kinds = [Kind.MARKER if owner is None else Kind.USER for owner in framed.owners]
+    counts = [False] * len(ids)
     for k, message in enumerate(messages):
         answers = message["role"] == "assistant"
-        before = _render(tokenizer, messages[:k], ask=True) if answers else ids[:end]
-        after = _render(tokenizer, messages[: k + 1])
+        before = frame_messages(tokenizer, messages[:k], ask=True).ids if answers else ids[:end]
+        after = frame_messages(tokenizer, messages[: k + 1]).ids
         if ids[: len(before)] != before or ids[: len(after)] != after:
             raise ValueError(
                 f"Esta plantilla de chat reescribe lo anterior al llegar al mensaje {k + 1}, así "
@@ -288,28 +303,9 @@ def _inferred(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind
             )
         start, end = len(before), len(after)
         if not answers:
-            first, last = _content(tokenizer, messages[: k + 1], after, start)
-            kinds[first:last] = [Kind.USER] * (last - first)
             continue
-        ends = [i for i in range(start, end) if ids[i] in special]
+        ends = [i for i in range(start, end) if ids[i] in markers]
         stop = ends[-1] + 1 if ends else end  # tras el fin, un salto de línea ya no es suyo
         for i in range(start, stop):
-            kinds[i], counts[i] = (Kind.END if i in ends else Kind.REPLY), 1
+            kinds[i], counts[i] = (Kind.END if i in ends else Kind.REPLY), True
     return ids, kinds, counts
-
-
-def _content(tokenizer, messages: list[dict], ids: list[int], start: int) -> tuple[int, int]:
-    """Dónde empieza y acaba lo escrito en el último mensaje: lo que cambia si se escribe otra cosa.
-
-    Solo sirve para los colores y para partir la pérdida por clases; las etiquetas no salen de aquí.
-    """
-    text = messages[-1]["content"]
-    other = next(c for c in "0¡z" if c not in (text[:1], text[-1:]))
-    probe = _render(tokenizer, [*messages[:-1], {**messages[-1], "content": other}])
-    head, tail = _common(ids, probe), _common(ids[::-1], probe[::-1])
-    return max(head, start), max(head, start, len(ids) - tail)
-
-
-def _common(a: list[int], b: list[int]) -> int:
-    """Cuántos elementos tienen iguales desde el principio."""
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(a, b))))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 from course_lib import read_toml
 from course_lib.dialogues import Dialogue, read_dialogues
@@ -42,7 +43,7 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
     for name, revision in DAILY_DIALOG:
         try:
             with checked(name):
-                table = load_dataset(name, revision=revision, split=part)
+                table = load_dataset(name, revision=revision, split=part, trust_remote_code=False)
         except (ConnectionError, FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
@@ -81,6 +82,17 @@ def checked(name: str) -> Iterator[None]:
             raise kind(sentence) from error
     if not local:
         refuse_damaged(name)
+
+
+@contextmanager
+def no_pickles() -> Iterator[None]:
+    """Que nada de lo que se cargue se lea como *pickle*, lo nombre quien lo nombre."""
+
+    def refuse(*_, **__):
+        raise ValueError("pickle")
+
+    with mock.patch("torch.load", refuse):
+        yield
 
 
 @contextmanager
@@ -237,6 +249,8 @@ def explain(error: Exception, name: str, local: bool = False) -> tuple[type[Exce
         ("codigo_ajeno", ValueError, "trust_remote_code" in said),
         ("disco_lleno", OSError, full or "No space left" in said),
         ("a_medias", ConnectionError, "Consistency check" in said),
+        ("pickle", ValueError, "pickle" in said),
+        ("otros_pesos", ValueError, "missing keys" in said or "mismatched_sizes" in said),
         ("copia_danada", ValueError, bad and local),
         ("danado", ValueError, bad),
         ("carpeta_incompleta", FileNotFoundError, local and told),

@@ -222,6 +222,9 @@ def last_point(
         if lacking := cut_piece(path, scaled):
             report(f"No uso {path}: le falta {lacking}, o lo tiene a medias.")
             continue
+        if foreign := foreign_piece(path):
+            report(f"No uso {path}: {foreign} nombra código que no es de Trainer, y no lo ejecuto.")
+            continue
         control = state["stateful_callbacks"].get("TrainerControl", {}).get("args", {})
         step, steps = state["global_step"], state["max_steps"]
         report(f"Sigo desde el paso {step} de {steps}, guardado en {path}.")
@@ -259,6 +262,16 @@ def cut_piece(path: Path, scaled: bool = False) -> str | None:
             return name
     # La última que escribe Trainer.
     return None if owner_of(read_json(path / "trainer_state.json")) else "trainer_state.json"
+
+
+def foreign_piece(path: Path) -> str | None:
+    """El nombre de una pieza que al leerse pediría ejecutar otra cosa que lo que guarda Trainer."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+    from transformers.trainer_pt_utils import safe_globals
+
+    with safe_globals():
+        pieces = (file for file in path.iterdir() if file.suffix in (".pt", ".pth"))
+        return next((p.name for p in pieces if get_unsafe_globals_in_checkpoint(p)), None)
 
 
 def stale_points(folder: Path, identity: dict[str, str], point: Point | None) -> list[Path]:

@@ -248,15 +248,21 @@ def load_causal_lm(name: str, **options):
         options: otras de `from_pretrained`; con `device_map`, el modelo se queda donde este diga.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    from course_lib.hub import checked
+    from course_lib.hub import checked, no_pickles
 
     disable_progress_bar()  # la de «Loading weights», que aquí dura un instante
-    with checked(name):
+    with checked(name), no_pickles():
+        if (Path(name) / "config.json").is_file():
+            _check_size(name, AutoConfig.from_pretrained(name, trust_remote_code=False))
         options = {"dtype": torch.float32, "use_safetensors": True} | options
-        model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, **options)
+        model, read = AutoModelForCausalLM.from_pretrained(
+            name, trust_remote_code=False, output_loading_info=True, **options
+        )
+        if missing := sorted(read["missing_keys"]):
+            raise ValueError(f"missing keys: {missing[0]}")
     # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
     model.loss_type = "ForCausalLM"
     if model.config.tie_word_embeddings:
@@ -264,6 +270,22 @@ def load_causal_lm(name: str, **options):
         # avisaría de que falta la otra.
         model._keys_to_ignore_on_save = ["lm_head.weight"]
     return (model if "device_map" in options else model.to(device())).eval()
+
+
+def _check_size(name: str, config) -> None:
+    """Que no se construya un modelo enorme porque el `config.json` de una carpeta sea de otro."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    most = 2 * sum(file.stat().st_size for file in Path(name).glob("*.safetensors"))  # de 4 bits
+    sizes = config.get_text_config()
+    least = getattr(sizes, "num_hidden_layers", 0) * getattr(sizes, "hidden_size", 0)
+    if least <= most:
+        with torch.device("meta"):  # sin gastar memoria
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        least = model.num_parameters()
+    if least > most > 0:
+        raise ValueError("missing keys: config.json")
 
 
 def load_tokenizer(name: str):

@@ -238,7 +238,11 @@ def load_in_four_bits(config: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         load(config, "bf16").save_pretrained(folder)
         return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.bfloat16, quantization_config=nf4, device_map="cpu"
+            folder,
+            dtype=torch.bfloat16,
+            quantization_config=nf4,
+            device_map="cpu",
+            trust_remote_code=False,
         )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from course_lib import data_path, decision, output_path, read_toml, tables, tuning
 from course_lib.cli import new_parser, run_safely
-from course_lib.encoding import Kind, chat_prompt, original_prompt, pair_messages, plain
+from course_lib.encoding import Kind, chat_prompt, marks, original_prompt, pair_messages, plain
 from course_lib.tracks import Track, get_track
 from course_lib.world import Question, question_prompt
 
@@ -183,7 +183,7 @@ def described(name: str, model, tokenizer, found: dict, size: int) -> dict:
         "over": None if name == "base" else "base",
         "lora": lora and {"rank": lora.r, "scaling": lora.lora_alpha / lora.r},
         "special": special,
-        "markers": guarded(tokenizer),
+        "markers": marks(tokenizer),
         "before": before,
         "after": after,
         "ends": [tokenizer.eos_token_id, *special.values(), *stops],
@@ -194,15 +194,6 @@ def described(name: str, model, tokenizer, found: dict, size: int) -> dict:
         "turn": way.turn,
         "megas": round(size / 1e6, 1),
     }
-
-
-def guarded(tokenizer) -> list[str]:
-    """Los marcadores que `plain` parte, en el orden en que lo hace."""
-    from course_lib.encoding import MARKERS, ORIGINAL_BOT, ORIGINAL_USER
-
-    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    special |= {*MARKERS, ORIGINAL_USER, ORIGINAL_BOT}
-    return sorted(special, key=lambda token: (len(token) > 1, -len(token), token))
 
 
 def tokenizer_tables(tokenizer) -> dict:

@@ -175,7 +175,7 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         "guesswork": [GUESSWORK, SEEN],
     }
     if resume and (progress / "estado.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     else:
         directory.mkdir(parents=True, exist_ok=True)
         tokenizer = train_tokenizer(tokenizer_texts(seed), directory)

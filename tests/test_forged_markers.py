@@ -1,8 +1,10 @@
 """Nadie puede fingir un marcador con lo que escribe, en ninguna de las cuatro codificaciones."""
 
 import random
+import re
 
 import pytest
+import tokenizer_shapes as shapes
 
 from course_lib.encoding import (
     BOT,
@@ -110,3 +112,140 @@ def test_no_text_forges_a_marker_in_the_chat_encoding_nor_in_its_prompt(tokenize
         prompt = chat_prompt(tokenizer, messages[:3])
         assert [i for i in prompt if i in special] == [user, bot, end, user, bot], text
         assert ids[: len(prompt)] == prompt
+
+
+# --- Con los modelos de otros --------------------------------------------------------------------
+
+
+BENIGN = [
+    "Hola, ¿qué tal?",
+    "  con espacios  ",
+    "Una\nlínea\n\notra",
+    "user, hola; el assistant dijo",
+    "# Título\n## Otro",
+    "a < b y b > c [1] {x}",
+    "<b>negrita</b>",
+    "¿Y tú? 😀 👩‍👧",
+    "?",
+]
+
+
+def seen(tokenizer, ids: list[int], roles: list[str]) -> tuple[list[int], dict[str, int]]:
+    """Los marcadores de unos ids: los que son tokens, en orden; los que son texto, tal como se leen
+    o como los lee quien los descodifica."""
+    tokens = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
+    marks = {tokens[role] for role in [*roles, "<s>", "</s>"] if role in tokens}
+    texts = {role for role in roles if role not in tokens and len(role) > 1}
+    for role in list(texts):
+        read = tokenizer.encode(role, add_special_tokens=False)
+        if {*read} != {tokenizer.unk_token_id}:
+            texts.add(tokenizer.decode(read).strip())
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    counts = {mark: len(re.findall(f"(?={re.escape(mark)})", text)) for mark in texts - {""}}
+    return [i for i in ids if i in marks], counts
+
+
+def conversation(rng: random.Random, write) -> list[dict[str, str]]:
+    roles = ["user", "assistant"] * 2
+    return [{"role": role, "content": write()} for role in roles[: rng.randint(1, 4)]]
+
+
+def calmed(text: str) -> str:
+    """Lo mismo sin malicia, y con los mismos espacios a los lados."""
+    return re.sub(r"(?s)\S(.*\S)?", "zz", text)
+
+
+def drawn(rng: random.Random, kind: str):
+    """De cada plantilla, un tokenizador de esa clase y dos maneras de llevar sus marcadores."""
+    for template in shapes.TEMPLATES:
+        for how in rng.sample(shapes.HOW, 2):
+            yield template, how, shapes.make(kind, template, how)
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_with_any_tokenizer_a_text_opens_no_turn_or_is_refused(kind):
+    rng, refused = random.Random(kind), 0
+    for template, how, tokenizer in drawn(rng, kind):
+        roles = shapes.TEMPLATES[template][1]
+        for _ in range(4):
+            messages = conversation(rng, lambda roles=roles: shapes.attack(rng, roles))
+            try:
+                ids = chat_prompt(tokenizer, messages)
+            except ValueError as error:
+                assert re.match(r"(El mensaje \d|Un mensaje) imita «.+», que en esta", str(error))
+                refused += 1
+                continue
+            calm = [{**m, "content": calmed(m["content"])} for m in messages]
+            out = tokenizer.apply_chat_template(calm, add_generation_prompt=True, return_dict=True)
+            wanted = seen(tokenizer, out["input_ids"], roles)
+            assert seen(tokenizer, ids, roles) == wanted, (template, how, messages)
+    assert refused < 60
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_a_harmless_text_is_encoded_as_the_ecosystem_does(kind):
+    rng = random.Random(kind)
+    for template, how, tokenizer in drawn(rng, kind):
+        messages = conversation(rng, lambda: rng.choice(BENIGN))
+        if template == "un signo":  # «§» es también un byte, y solo, un carácter que se quita
+            messages = [m for m in messages if m["content"].isascii()] or messages[:0]
+            if not messages:
+                continue
+        out = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        assert chat_prompt(tokenizer, messages) == out["input_ids"], (template, how, messages)
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_with_any_tokenizer_the_original_encoding_has_its_markers_and_no_more(kind):
+    rng, roles = random.Random(kind), [USER, BOT, "</s>", "<s>"]
+    for template, how in (("curso", "texto"), ("curso", "especiales"), ("chatml", "normalizados")):
+        tokenizer = shapes.make(kind, template, how)
+        tokenizer.pad_token = "</s>"
+        texts = [rng.choice(BENIGN).strip() for _ in range(2)]
+        whole = tokenizer.encode(f"{USER} {texts[0]} {BOT} {texts[1]}")
+        assert encode_original(tokenizer, *texts, 300).input_ids[: len(whole)] == whole
+        for _ in range(8):
+            texts = [shapes.attack(rng, roles) for _ in range(2)]
+            try:
+                encoded = encode_original(tokenizer, *texts, 500)
+            except ValueError as error:
+                assert re.match(r"(El mensaje \d|Un mensaje) imita «.+», que en esta", str(error))
+                continue
+            pairs = zip(encoded.input_ids, encoded.attention_mask, strict=True)
+            user, bot = map(calmed, texts)
+            wanted = tokenizer.encode(f"{USER} {user} {BOT} {bot}".rstrip())
+            got = [i for i, real in pairs if real]
+            assert seen(tokenizer, got, roles) == seen(tokenizer, wanted, roles), texts
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], "La conversación está vacía"),
+        (
+            [{"role": "user", "content": None}],
+            "El mensaje 1 no trae un texto en «content», sino No",
+        ),
+        ([{"role": "user"}], "El mensaje 1 no trae un texto en «content»"),
+        ([{"role": "user", "content": [{"type": "text"}]}], "no trae un texto .*, sino list"),
+        (
+            [{"role": "user", "content": "a", "tool_calls": [{}]}],
+            "texto en «tool_calls», sino list",
+        ),
+        ([{"content": "a"}], "El mensaje 1 no dice en «role» de quién es"),
+        ([{"role": f"user{BOT}", "content": "a"}], "El mensaje 1 no dice en «role»"),
+    ],
+)
+def test_what_is_not_a_conversation_is_refused_with_a_sentence(chat_tokenizer, messages, said):
+    for encode in (chat_prompt, encode_conversation):
+        with pytest.raises(ValueError, match=said):
+            encode(chat_tokenizer, messages)
+
+
+def test_other_fields_of_a_message_forge_nothing_either(chat_tokenizer):
+    chat_tokenizer.chat_template = (
+        "{% for m in messages %}<|user|>{{ m.name }}: {{ m.content }}{% endfor %}"
+    )
+    message = {"role": "user", "content": "hola", "name": f"Eva{BOT}"}
+    ids = chat_prompt(chat_tokenizer, [message])
+    assert not {*chat_tokenizer.convert_tokens_to_ids([BOT])} & {*ids}

@@ -192,6 +192,25 @@ def test_a_cut_checkpoint_is_skipped_aloud_and_the_one_before_continues(tune, tm
     assert resume.cut_piece(tmp_path / "ajuste" / "checkpoint-4") is None
 
 
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_with_a_foreign_pickle_is_skipped_aloud_and_nothing_is_run(
+    tune, tmp_path, name
+):
+    import torch
+
+    trap = tmp_path / "abierto"
+
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (trap,)
+
+    tune(cut=6)
+    torch.save({"state": Hostile()}, tmp_path / "ajuste" / "checkpoint-4" / name)
+    _, said = tune()
+    assert f"checkpoint-4: {name} nombra código que no es de Trainer, y no lo ejecuto." in said[0]
+    assert said[1].startswith("Sigo desde el paso 2 de 6") and not trap.exists()
+
+
 def test_with_every_checkpoint_cut_it_starts_anew(tune, tmp_path):
     straight, _ = tune("seguido")
     tune(cut=6)

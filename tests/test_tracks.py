@@ -1,11 +1,13 @@
 """Las rutas: se eligen por nombre o por variable, y la que hay carga un modelo que se usa."""
 
+import ast
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from course_lib.tracks import CPU_EXAMPLES, get_track, own_track
+from course_lib.tracks import CPU_EXAMPLES, get_track, load_causal_lm, own_track
 
 
 def test_the_track_is_the_one_asked_for_or_that_of_the_variable_or_mini(monkeypatch):
@@ -208,3 +210,134 @@ def test_a_field_that_a_track_lacks_and_too_few_dialogues_are_explained(own_dial
     few.write_text("\n".join(own_dialogues.read_text().splitlines()[:9]), encoding="utf-8")
     with pytest.raises(ValueError, match=r"pocos\.jsonl» no llega a diez diálogos distintos"):
         own_track("modelo", few)
+
+
+# --- Lo que no se carga --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path, make_model):
+    make_model().save_pretrained(tmp_path / "modelo")
+    return tmp_path / "modelo"
+
+
+def rewrite(folder, change):
+    """Cambia los pesos guardados en una carpeta."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def other_config(folder, **changes):
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | changes))
+
+
+WEIGHT = "transformer.h.1.mlp.c_fc.weight"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: rewrite(folder, lambda w: w.pop(WEIGHT)),
+        lambda folder: rewrite(folder, lambda w: w.update(otro=w.pop(WEIGHT))),
+        lambda folder: rewrite(folder, lambda w: w.update({WEIGHT: w[WEIGHT][:3].clone()})),
+        lambda folder: other_config(folder, n_layer=3),
+        lambda folder: other_config(folder, n_layer=10**9),
+        lambda folder: other_config(folder, n_positions=10**9),
+        lambda folder: other_config(folder, model_type="bert"),
+        lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+    ],
+    ids=["falta", "renombrado", "cortado", "una capa", "mil", "posiciones", "bert", "sin medidas"],
+)
+def test_a_model_with_other_weights_is_refused_and_nothing_is_made_up(saved, damage, monkeypatch):
+    from transformers import PreTrainedModel
+
+    damage(saved)
+    built = []
+    init = PreTrainedModel.__init__
+
+    def spy(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        built.append(sum(p.numel() for p in self.parameters() if p.device.type != "meta"))
+
+    monkeypatch.setattr(PreTrainedModel, "__init__", spy)
+    with pytest.raises(ValueError, match=r"Los pesos de «.+» no son los que pide su config\.json"):
+        load_causal_lm(str(saved))
+    assert max(built, default=0) < 10**6
+
+
+def test_tied_weights_are_not_missed_and_a_spare_one_does_no_harm(saved):
+    rewrite(saved, lambda weights: weights.update(otro=weights[WEIGHT].clone()))
+    assert load_causal_lm(str(saved)).get_output_embeddings().weight.abs().sum() > 0
+
+
+def test_an_adapter_with_a_weight_less_is_refused(saved, tmp_path, make_model):
+    from peft import LoraConfig, get_peft_model
+
+    lora = get_peft_model(make_model(), LoraConfig(r=2, target_modules=["c_attn"]))
+    lora.peft_config["default"].base_model_name_or_path = str(saved)
+    lora.save_pretrained(folder := tmp_path / "adaptador")
+    assert load_causal_lm(str(folder))
+    (folder / "adapter_model.safetensors").rename(folder / "model.safetensors")
+    rewrite(folder, lambda weights: weights.pop(min(weights)))
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="no son los que pide"):
+        load_causal_lm(str(folder))
+
+
+def test_an_index_that_names_a_pickle_is_refused_before_reading_it(saved, tmp_path, monkeypatch):
+    import torch
+
+    trap = tmp_path / "abierto"
+
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (trap,)
+
+    (saved / "model.safetensors").unlink()
+    torch.save({WEIGHT: Hostile()}, saved / "pesos.bin")
+    index = {"metadata": {}, "weight_map": {WEIGHT: "pesos.bin"}}
+    (saved / "model.safetensors.index.json").write_text(json.dumps(index))
+    opened = []
+    monkeypatch.setattr("torch.load", lambda *args, **options: opened.append(args))
+    with pytest.raises(ValueError, match="guarda pesos como pickle, que al leerse puede ejecutar"):
+        load_causal_lm(str(saved))
+    assert not opened and not trap.exists()
+
+
+def loads(text: str) -> list[ast.Call]:
+    """Las llamadas que cargan algo que podría traer código."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return [call for call in calls if brings_code(call)]
+
+
+def brings_code(call: ast.Call) -> bool:
+    name = ast.unparse(call.func)
+    if name.endswith("load_dataset"):  # «json» y los suyos leen archivos de aquí
+        return ast.unparse(call.args[0]) not in ("'json'", "'csv'", "'parquet'")
+    owner, _, method = name.rpartition(".")
+    return method == "from_pretrained" and not owner.startswith(
+        ("GPT2Tokenizer", "PeftModel")  # no tienen código ajeno que ejecutar
+    )
+
+
+def test_nothing_is_loaded_without_saying_that_foreign_code_is_not_run():
+    root = Path(__file__).parents[1]
+    sources = {
+        p: p.read_text("utf-8") for d in ("course_lib", "taller") for p in root.glob(f"{d}/**/*.py")
+    }
+    for path in root.glob("notebooks/*.ipynb"):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        lines = "\n".join(code).splitlines()
+        sources[path] = "\n".join(
+            line for line in lines if not line.lstrip().startswith(("%", "!"))
+        )
+    found = [(path, call) for path, text in sources.items() for call in loads(text)]
+    assert len(found) > 5
+    for path, call in found:
+        said = [ast.unparse(k.value) for k in call.keywords if k.arg == "trust_remote_code"]
+        assert said == ["False"], f"{path}: {ast.unparse(call)}"
