@@ -66,6 +66,7 @@ KEYS = (
 )
 TURNS = ("dialog", "messages", "conversations")  # las que llevan turnos: al lado de otra, se avisa
 FREE = ("input", "system", "prompt", "instruction")  # con otro nombre serían una columna cualquiera
+MESSAGE = ("role", "content", "from", "value", "type", "text", "tool_calls", "function", "name")
 ROLES = ("system", "user", "assistant", "tool", "human", "gpt", "bot", "User", "", "developer")
 SCHEMAS = ("dialog", "messages", "list", "sharegpt", "alpaca", "completion", "chat_completion")
 MARK = re.compile(r"zq\d+k\d+z")
@@ -114,7 +115,7 @@ def check(path: Path, found: list, notices: list[str]) -> None:
 
 def raw_rows(path: Path) -> list[str] | None:
     """El texto de cada fila, leído aparte; `None` si aquí no se sabe."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz")
     try:
         if path.is_dir() or name.endswith((".parquet", ".arrow")):
             return [_said(_pairs(json.dumps(row, default=str))) for row in _table(path)]
@@ -137,12 +138,19 @@ def _pairs(text: str) -> object:
 
 
 def _said(row: object) -> str:
-    """De una fila, lo que es de su diálogo: una columna que nadie conoce no es nada perdido."""
+    """De una fila, lo que es de su diálogo: un campo que nadie conoce no es nada perdido."""
     if isinstance(row, dict):
         names = {key for key, _ in row[""]}
         kept = TURNS if names & {*TURNS} else (*FREE, "completion", "output")
         row = [value for key, value in row[""] if key in kept]
-    return json.dumps(row)
+    return json.dumps(_known(row))
+
+
+def _known(value: object) -> object:
+    """Un valor sin los campos que un mensaje no tiene."""
+    if isinstance(value, dict):
+        return [_known(item) for key, item in value[""] if key in MESSAGE]
+    return [_known(item) for item in value] if isinstance(value, list) else value
 
 
 def _table(path: Path) -> list[dict]:

@@ -231,7 +231,7 @@ def _json(rng: random.Random, file: Path, options) -> str:
 
 
 class _Bomb:
-    """Al deserializarlo, deja una señal: nadie debe deserializarlo."""
+    """Al cargarlo, deja una señal: nadie debe cargarlo."""
 
     def __init__(self, trap: Path):
         self.trap = trap

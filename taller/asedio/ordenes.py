@@ -1,8 +1,7 @@
 """La línea de órdenes: argumentos de toda clase, en consolas que no saben escribirlo todo.
 
-El código de salida es uno de los que se documentan,
-y lo que sale por la consola de errores acaba en
-una frase en español, sin traza, también si la consola es cp1252 o ASCII.
+El código de salida es uno de los que se documentan, y lo que sale por la consola de errores acaba
+en una frase en español, sin traza, también si la consola es `cp1252` o `ascii`.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
 """Papeles: nadie debe poder abrir, cerrar ni fingir un turno con lo que escribe.
 
 Tokenizadores de muchas formas, hechos aquí y sin red, cada uno con una plantilla, y mensajes hechos
-con trozos de sus marcadores. Lo que se exige no mira cómo lo hace el curso: en los ids acabados,
-los
-marcadores son los mismos, y en el mismo orden, que con mensajes inocentes; lo dicho en cada turno
+con trozos de sus marcadores. Lo que se exige no mira cómo lo hace el curso: en los ids acabados
+están los mismos marcadores, y en el mismo orden, que con mensajes inocentes; lo dicho en cada turno
 sigue en su turno, y la pérdida no cuenta nada del usuario. O el mensaje se rechaza con una frase.
 """
 
@@ -273,7 +272,7 @@ def built(name: str):
 
 
 def pieces(name: str) -> list[str]:
-    """Con qué se hacen los mensajes: los marcadores, sus trozos y lo que un normalizador iguala."""
+    """Con qué se hacen los mensajes: los marcadores, sus trozos y lo que alguien iguala."""
     shape = SHAPES[name]
     marks = [*shape.marks, *shape.special, *shape.plain]
     made = list(marks)
