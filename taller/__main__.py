@@ -68,6 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     answers.add_argument(
         "--salida", type=Path, metavar="ARCHIVO", help="por omisión, salida/soluciones.md"
     )
+    siege = command("asedio", _siege, "ataca el curso con miles de entradas hostiles")
+    siege.add_argument(
+        "--casos",
+        type=whole_number(1, 10**9),
+        default=50_000,
+        metavar="N",
+        help="por omisión, 50000",
+    )
+    siege.add_argument(
+        "--semilla", type=whole_number(0, 10**9), default=0, metavar="N", help="por omisión, 0"
+    )
+    siege.add_argument("--solo", metavar="SUPERFICIE", help="una; por omisión, todas")
+    siege.add_argument(
+        "--caso", type=whole_number(0, 10**9), metavar="N", help="repite un caso, con --solo"
+    )
     return run_safely(lambda: (given := parser.parse_args(argv)).run(given))
 
 
@@ -161,6 +176,18 @@ def _answers(arguments) -> int:
     path = soluciones.write(arguments.salida or output_path("soluciones.md"))
     print(f"Las soluciones están en {path}")
     return 0
+
+
+def _siege(arguments) -> int:
+    from taller import asedio
+
+    counts = asedio.share(arguments.casos, arguments.solo)
+    if arguments.caso is not None:
+        return asedio.repeat(arguments.solo, arguments.semilla, arguments.caso)
+    notes = output_path("asedio", f"{arguments.semilla}.json")
+    done = asedio.besiege(counts, arguments.semilla, notes)
+    print(f"\n{asedio.table(done)}\nLos apuntes están en {notes}")
+    return int(any(state["malos"] for state in done.values()))
 
 
 if __name__ == "__main__":

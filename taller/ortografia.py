@@ -29,7 +29,7 @@ DEFAULT_FILES = (
     "taller/pagina/*.md",
     "notebooks/*.ipynb",
     "course_lib/**/*.py",
-    "taller/*.py",
+    "taller/**/*.py",
     "conftest.py",
 )
 
