@@ -24,12 +24,17 @@ y `tables`, que salen en casi todas:
 `lessons`, `pages` y `cli` son la orden `curso`.
 """
 
+import errno
 import os
+import shutil
 import tomllib
+import uuid
 from functools import cache
 from pathlib import Path
 
-__all__ = ["__version__", "data_path", "output_path", "read_toml"]
+__all__ = [
+    "__version__", "data_path", "os_reason", "output_path", "read_toml", "replace_file", "shorten",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 
@@ -69,6 +74,53 @@ def output_path(*parts: str) -> Path:
     """
     here = Path.cwd()
     default = (here.parent if here.name in ("notebooks", "mis_cuadernos") else here) / "salida"
-    path = Path(os.environ.get("CURSO_SALIDA") or default).joinpath(*parts)
+    path = Path(os.environ.get("CURSO_SALIDA") or default).expanduser().joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def replace_file(path: Path | str, content: str | bytes) -> None:
+    """Escribe un archivo de una vez: si algo falla, queda el que había, y nunca medio."""
+    # A un lado, con un nombre que nadie más usa, y a su sitio. De un enlace, lo que hay detrás.
+    target = Path(path).resolve()
+    draft = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    # Medio carácter suelto no cabe en UTF-8; escrito «\\ud800», JSON lo lee igual.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    try:
+        if target.exists():
+            with target.open("ab") as file:  # si está protegido, falla ya
+                if not target.is_file():  # /dev/stdout: no hay nada que conservar
+                    file.write(data)
+                    return
+        draft.write_bytes(data)
+        if target.exists():
+            shutil.copymode(target, draft)
+        os.replace(draft, target)
+    except OSError as error:  # un disco lleno no dice de qué archivo
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        if os.path.exists(draft):
+            draft.unlink()
+
+
+def os_reason(error: Exception) -> str:
+    """Por qué no se pudo leer o escribir, para acabar una frase: el sistema lo dice en inglés.
+
+    >>> os_reason(OSError(28, "No space left on device"))
+    'no queda sitio en el disco: libera espacio y repite'
+    """
+    number = getattr(error, "errno", None)
+    code = errno.errorcode.get(number, type(error).__name__)
+    other = f"el sistema da el error {code}" if number else str(error)  # una frase nuestra
+    return read_toml("ordenes", "errno.toml").get(code, other)
+
+
+def shorten(text: object, limit: int = 80) -> str:
+    """Un texto ajeno, para citarlo en una frase: en un renglón y no muy largo.
+
+    >>> shorten("una\\nlínea", 8)
+    'una lín…'
+    """
+    text = str(text)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * limit]).split())
+    return line if max(len(line), len(text) / 2) <= limit else f"{line[: limit - 1]}…"

@@ -2,10 +2,9 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property, wraps
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from course_lib.audit.report import Example
@@ -19,6 +18,7 @@ FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
 }
 CHAT_SHARE = 0.5  # de filas con turnos reconocidos o con el comienzo enmascarado
 CHAT_PROBE = 200  # filas en las que se buscan los marcadores
+DIALOGUES = 50_000  # los que se guardan en memoria, si no lo estaban ya
 
 
 def once(function: Callable) -> Callable:
@@ -156,17 +156,19 @@ class Case:
 
     @cached_property
     def conversations(self) -> list[Dialogue] | None:
-        """Los diálogos: los dados, los de un archivo o los de una columna `messages`."""
-        given, data = self.dialogues, self.train_dataset
-        if isinstance(given, str | Path):
-            return read_dialogues(given, report=lambda _: None)
-        if given is None:
-            first = data[0] if data is not None and len(data) else None
-            if not hasattr(first, "keys") or "messages" not in first:
-                return None
-            whole = hasattr(data, "column_names")
-            given = data["messages"] if whole else [row["messages"] for row in data]
-        return [_as_dialogue(item, i) for i, item in enumerate(given)]
+        """Los diálogos: los dados o los de una columna `messages`; lo saltado, en `notices`."""
+        given, data, self.notices = self.dialogues, self.train_dataset, []
+        if isinstance(given, list | tuple):
+            return read_dialogues(given, self.notices.append) if given else []
+        if given is not None:
+            return read_dialogues(given, self.notices.append, DIALOGUES)
+        first = data[0] if data is not None and len(data) else None
+        if not hasattr(first, "keys") or "messages" not in first:
+            return None
+        whole = hasattr(data, "column_names")
+        messages = data["messages"] if whole else [row["messages"] for row in data]
+        with suppress(ValueError):  # que no se entiendan no impide mirar lo demás
+            return read_dialogues(messages, self.notices.append, DIALOGUES)
 
     @once
     def kinds_of(self, row: Row) -> list[Kind]:
@@ -228,19 +230,3 @@ class Case:
                     backend.enable_truncation(**truncation)
                 if padding is not None:
                     backend.enable_padding(**padding)
-
-
-def _as_dialogue(item: Any, index: int) -> Dialogue:
-    if isinstance(item, Dialogue):
-        return item
-    if isinstance(item, dict):
-        item = item.get("messages") or item.get("dialog") or []
-    if isinstance(item, list | tuple) and all(isinstance(turn, str) for turn in item):
-        return Dialogue(tuple(item))
-    if isinstance(item, list | tuple) and all(isinstance(m, dict) for m in item):
-        texts = tuple(str(m.get("content") or "") for m in item)
-        return Dialogue(texts, roles=tuple(str(m.get("role")) for m in item))
-    raise ValueError(
-        f"dialogues debe ser una ruta o una lista de Dialogue, y el elemento {index} es "
-        f"{type(item).__name__}: léelos con read_dialogues."
-    )
