@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise, takewhile
 from statistics import mean, median
@@ -10,11 +11,11 @@ from typing import Any
 from course_lib.audit.case import Case
 from course_lib.audit.engine import LACKS, Seen, check, grade
 from course_lib.audit.rows import as_list, dig
-from course_lib.audit.trial import own_loss, scaled_by_count
-from course_lib.audit.weights import STILL, learns_positions, peft_kinds, positions
+from course_lib.audit.trial import rehearse
+from course_lib.audit.weights import STILL, peft_kinds, positions
 from course_lib.tables import number, percent, wilson
 
-LORA_RATE, FULL_RATE, SGD_RATE = 1e-4, 1e-7, 1e-3  # las menores con que se aprende
+LORA_RATE = 1e-4
 HIGH, HIGH_FULL = 5e-3, 5e-4  # las mayores con Adam; la segunda, en un modelo ya entrenado
 # Entre qué valores se mueven los ajustes; un cero los apaga.
 KNOBS = {"weight_decay": (0, 1), "max_grad_norm": (1e-3, math.inf), "adam_epsilon": (0, 1e-4),
@@ -23,8 +24,6 @@ SMOKE, EPOCHS = 10, 50  # pasos de una prueba rápida; épocas que son muchas
 SPENT, MOST = 1e-3, 0.9  # de la tasa pedida, y de los pasos o de ella
 STUCK = 0.95  # de los pesos, que un paso no mueve
 SAME = 0.1  # lo que puede diferir una proporción de otra
-MEMORIZED, FLAT = 0.2, 1.02  # de la pérdida de evaluación: la de entrenar; veces la primera
-FALL = 1.3  # veces la mejor media
 HALF = 0.5  # de max_length, gastado en la pregunta, o de los pasos
 OVERFIT = {"grave": 1.10, "aviso": 1.02}  # veces la mejor pérdida de evaluación
 JUMP, RISE, WINDOW = 2.0, 0.5, 10  # veces el nivel, nats de más, y cuántas anotaciones lo dan
@@ -81,17 +80,10 @@ def _schedule(case: Case, total: int) -> list[float]:
     import torch
     from transformers import get_scheduler
 
-    made = dig(case.trainer, "lr_scheduler")
-    try:
-        made = made or get_scheduler(
-            case.args.lr_scheduler_type,
-            torch.optim.SGD([torch.zeros(1)], lr=1.0),
-            case.args.get_warmup_steps(total),
-            total,
-            dig(case.args, "lr_scheduler_kwargs", {}),
-        )
-    except Exception:  # los hay que piden otras cosas
-        return []
+    made, dummy = dig(case.trainer, "lr_scheduler"), torch.optim.SGD([torch.zeros(1)])
+    with suppress(Exception):  # los hay que piden más
+        warm, kind = case.args.get_warmup_steps(total), case.args.lr_scheduler_type
+        made = made or get_scheduler(kind, dummy, warm, total)
     shape = dig(dig(made, "scheduler", made), "lr_lambdas", [])
     return [shape[0](step) for step in range(0, total, -(-total // 100))] if shape else []
 
@@ -104,28 +96,22 @@ def low_rate(case: Case):
         return Seen({"anotaciones": len(logged)}, cause="nula", severity="grave")
     if case.args is None:
         return LACKS["args"]
-    rates, kind = _optimizer(case)
-    total = steps_of(case) or 0
+    rate, total = max(_optimizer(case)[0]), steps_of(case) or 0
     factors = _schedule(case, total) if total > 1 else []
-    spent = mean(f < SPENT for f in factors[1:]) if len(factors) > 1 else 0
-    if not any(rates) or spent == 1:
-        return Seen({"learning_rate": max(rates)}, cause="nula", severity="grave")
-    numbers = {"learning_rate": max(rates), "pasos": total, "proporcion": spent}
-    level = "nota" if total <= SMOKE else None
-    if spent > HALF:
-        return Seen(numbers, cause="agotada", severity=level)
-    if factors and (climb := factors.index(max(factors)) / len(factors)) > HALF:
-        numbers |= {"proporcion": climb, "llega": max(rates) * max(factors)}
-        short = climb < MOST and max(factors) > MOST
-        return Seen(numbers, cause="calentamiento", severity="nota" if short else level)
+    spent = mean(f < SPENT for f in factors[1:]) if factors else 0
+    climb = factors.index(max(factors)) / len(factors) if factors else 0
+    numbers = {"learning_rate": rate, "pasos": total, "proporcion": max(spent, climb)}
+    if not rate or spent == 1:
+        return Seen(numbers, cause="nula", severity="grave")
+    if max(spent, climb) > HALF:
+        short = total <= SMOKE or max(spent, climb) < MOST < max(factors)
+        words = {"severity": "nota" if short else "aviso", "llega": rate * max(factors)}
+        return Seen(numbers, cause="agotada" if spent > climb else "calentamiento", **words)
     if case.model is None:
         return "el modelo, para saber si lleva LoRA"
-    if "sgd" in kind and max(rates) < SGD_RATE:
-        return Seen(numbers, cause="sgd")
     if not peft_kinds(case) & {"LORA", "ADALORA", "LOHA", "LOKR"}:
-        low = 0 < max(rates) < FULL_RATE
-        return Seen(numbers, cause="minima") if low else "un modelo con LoRA: este no lo lleva"
-    return Seen(numbers, minima=LORA_RATE) if max(rates) < LORA_RATE else None
+        return "un modelo con LoRA: este no lo lleva"
+    return Seen(numbers, minima=LORA_RATE) if rate < LORA_RATE else None
 
 
 @check("fp16-entrenable", "args", "model", severity="grave")
@@ -141,11 +127,11 @@ def half_weights(case: Case, args, model):
     rates, kind = _optimizer(case)
     if not short or "adam" not in kind:
         return None
-    # Un paso de Adam mueve cada peso lo que la tasa; medio escalón de bf16 es 2**-9 del peso.
+    # Un paso de Adam mueve un peso lo que la tasa, y si no es medio escalón de bf16, se redondea.
     sample = short[len(short) // 2].detach().flatten()[:10_000].float().abs()
     stuck = (2.0 ** (sample.log2().floor() - 8) > max(rates)).float().mean().item()
     numbers = {"matrices": len(short), "proporcion": stuck, "learning_rate": max(rates)}
-    return Seen(numbers, cause="bf16", severity=grade(stuck, 2, STUCK)) if stuck > STUCK else None
+    return Seen(numbers, cause="bf16", severity="aviso") if stuck > STUCK else None
 
 
 @check("precision-imposible", "args")
@@ -171,7 +157,7 @@ def impossible_precision(case: Case, args):
 def accumulation(case: Case, args):
     """Una pérdida que el paso no promedia como se cree: al acumular, entre procesos o la propia."""
     steps, gpus = dig(args, "gradient_accumulation_steps", 1), dig(args, "n_gpu", 1)
-    if case.model is not None and (found := _own_loss(case, steps)):
+    if case.model is not None and (found := _own_loss(case, steps, rehearse(case)[1])):
         return found
     several = dig(args, "world_size", 1) > 1
     if gpus > 1 and not several:
@@ -200,27 +186,30 @@ def accumulation(case: Case, args):
     return Seen(numbers, modelo=type(model).__name__)
 
 
-def _own_loss(case: Case, steps: int) -> Seen | None:
+def _own_loss(case: Case, steps: int, found: dict[str, float]) -> Seen | None:
     """Qué hace de más o de menos la pérdida propia del `Trainer`, medida en un lote."""
-    found = own_loss(case)
-    if not found or not all(map(math.isfinite, found.values())) or not found["una"]:
+    if not all(map(math.isfinite, found.values())) or not found.get("una"):
         return None
 
     def alike(name: str, times: float = 1.0, margin: float = 1e-4) -> bool:
         return abs(found[name] - times * found["una"]) < margin * abs(times * found["una"])
 
-    words = {"gradient_accumulation_steps": steps}
-    for cause, level in (("sin_desplazar", "grave"), ("todo", "aviso")):
-        if alike(cause) and not alike("media"):
-            return Seen(words | found, cause=cause, severity=level)
-    shared = alike("doble", 0.5, SAME)
-    if steps > 1 and alike("media", steps, SAME):
-        return Seen(words | found, cause="dos_veces")
-    if steps > 1 and shared != scaled_by_count(case.trainer):
-        return Seen(words | found, cause="dos_veces" if shared else "por_lotes")
-    several = dig(case.args, "world_size", 1) > 1
-    if shared and dig(case.args, "average_tokens_across_devices") and alike("procesos"):
-        return Seen(words | found, cause="entre_procesos", severity="aviso" if several else "nota")
+    several, divided = dig(case.args, "world_size", 1) > 1, alike("doble", 0.5, SAME)
+    counts = dig(case.trainer, "model_accepts_loss_kwargs")
+    counts = counts or dig(case.trainer, "compute_loss_func") is not None
+    counts = dig(case.trainer, "loss_is_scaled_for_ga", counts)  # ¿lo da por dividido Trainer?
+    averaged = dig(case.args, "average_tokens_across_devices")
+    causes = {
+        "sin_desplazar": (alike("sin_desplazar") and not alike("media"), "grave"),
+        "todo": (alike("todo") and not alike("media"), "aviso"),
+        "dos_veces": (steps > 1 and (alike("media", steps, SAME) or divided > counts), "aviso"),
+        "por_lotes": (steps > 1 and divided < counts, "aviso"),
+        "entre_procesos": (divided and averaged and alike("procesos"),
+                           "aviso" if several else "nota"),
+    }  # fmt: skip
+    seen = {cause: level for cause, (holds, level) in causes.items() if holds}
+    for cause, level in seen.items():
+        return Seen({"acumula": steps} | found, cause=cause, severity=level)
     return None
 
 
@@ -287,14 +276,12 @@ def no_mask(case: Case, call: tuple):
 def max_length(case: Case, given: dict):
     """`max_length` en vez de `max_new_tokens`."""
     top, call = _option(given, "max_length"), call_of(case)
-    fresh, room = _option(given, "max_new_tokens"), math.inf
-    if case.model is not None:
-        room = positions(case.model)
+    fresh = _option(given, "max_new_tokens")
     asked = 0 if isinstance(call, str) else max(map(len, call[0]))
+    room, learnt = (math.inf, False) if case.model is None else positions(case.model)
     if asked + (fresh or 0) > room:
         numbers = {"peticion": asked, "nuevos": fresh or 0, "posiciones": room}
-        level = "grave" if learns_positions(case.model) else "aviso"
-        return Seen(numbers, cause="posiciones", severity=level)
+        return Seen(numbers, cause="posiciones", severity="grave" if learnt else "aviso")
     if top is None or fresh is not None:
         return None
     if isinstance(call, str):
@@ -321,22 +308,19 @@ def overfitting(case: Case):
     ratio = last / best if best > 0 else 1.0
     severity = grade(ratio, **OVERFIT)
     numbers = {"mejor": best, "paso_mejor": best_step, "ultima": last, "veces": ratio}
-    words = {"paso_ultimo": last_step}
     before = [loss for step, loss in train if step <= best_step][-3:]
     after = [loss for step, loss in train if step > best_step][-3:]
     if severity is None:
-        end = mean(after or before or [last])
-        far = end < MEMORIZED * last and held[0][1] < FLAT * last
-        return Seen(numbers, cause="memoria", severity="aviso", fin=end, **words) if far else None
+        return None
     if not before or not after:
         if severity != "grave" or train:
             return "la pérdida de entrenamiento (loss) antes y después de la mejor evaluación"
-        return Seen(numbers, cause="sube", severity="aviso", **words)
+        return Seen(numbers, cause="sube", severity="aviso", paso_ultimo=last_step)
     if mean(after) >= mean(before):
         return None  # empeora en todas partes: no es sobreajuste
     if dig(case.args, "load_best_model_at_end"):
         severity = "nota"  # se queda con el mejor: solo se perdió tiempo
-    words |= {"antes": mean(before), "despues": mean(after)}
+    words = {"paso_ultimo": last_step, "antes": mean(before), "despues": mean(after)}
     return Seen(numbers, severity=severity, **words)
 
 
@@ -380,7 +364,7 @@ def _runaway(case: Case, log: list[dict]) -> Seen | str | None:
         previous = [value for value in losses[max(0, i - WINDOW) : i] if math.isfinite(value)]
         level = usual(previous) if previous else math.inf
         jumps = len(previous) >= 2 and loss >= JUMP * level and loss >= level + RISE
-        zero = loss == 0 and previous and level > RISE
+        zero = loss == 0 and level > RISE
         cause = "infinita" if not math.isfinite(loss) else "cero" if zero else "salto"
         if cause == "salto" and not (step > warm and jumps):
             continue
@@ -388,15 +372,9 @@ def _runaway(case: Case, log: list[dict]) -> Seen | str | None:
         return Seen({"paso": step, "perdida": loss}, say=[cause, "vecinas"], cause=cause, **words)
     if any(not math.isfinite(value) for value in held):
         return Seen({"evaluaciones": len(held)}, cause="evaluacion")
-    if len(losses) >= STILL and not any(losses):
-        return Seen({"anotaciones": len(losses)}, cause="siempre_cero")
     norms = [float(row["grad_norm"]) for row in rows if row.get("grad_norm") is not None]
     if len(norms) >= STILL and mean(map(math.isnan, norms)) > HALF:
         return Seen({"anotaciones": len(norms)}, cause="gradiente_nan")
-    if len(losses) >= 2 * WINDOW and not grouped:
-        means = [mean(losses[i : i + WINDOW]) for i in range(len(losses) - WINDOW + 1)]
-        if means[-1] > FALL * min(means) and means[-1] > min(means) + RISE:
-            return Seen({"mejor": min(means), "ultima": means[-1]}, cause="sube", severity="aviso")
     big = [norm for norm in norms if norm > BIG_GRADIENT]
     if len(big) >= REPEATED:
         numbers = {"anotaciones": len(norms), "enormes": len(big), "mayor": max(big)}

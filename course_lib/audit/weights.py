@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from course_lib.audit.case import Case, once
 from course_lib.audit.engine import LACKS, Seen, check
 from course_lib.audit.rows import Row, all_ids, as_list, dig
-from course_lib.audit.trial import gradients
+from course_lib.audit.trial import rehearse
 from course_lib.encoding import IGNORED
 
 ASKED = -1  # el número de lo que no es una fila de entrenamiento
@@ -44,11 +44,11 @@ def foreign_ids(case: Case, model):
         return "filas, o una petición, con sus ids"
     spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
     bad = {number for number, top, bottom in spans if top >= table or bottom < 0}
-    room = positions(model)
+    room, learnt = positions(model)
     long = {number: len(ids) for number, ids in train if len(ids) > room}
     if long and not bad:
         numbers = {"posiciones": room, "filas": len(long), "mayor": max(long.values())}
-        level = None if learns_positions(model) else "aviso"
+        level = "grave" if learnt else "aviso"
         return Seen(numbers, sorted(long)[:SHOWN], cause="posiciones", severity=level)
     if not bad:
         return None
@@ -60,16 +60,11 @@ def foreign_ids(case: Case, model):
     return Seen(numbers, rows[:SHOWN], said, tokens=len(case.tokenizer or ()), **words)
 
 
-def positions(model) -> float:
-    """Hasta qué posición llega el modelo: lo que mide su tabla o lo que dice su configuración."""
+def positions(model) -> tuple[float, bool]:
+    """Hasta qué posición llega el modelo, y si las aprende, como GPT-2: pasarse es un error."""
     learnt = (m for name, m in model.named_modules() if name.split(".")[-1] in POSITIONS)
     table = dig(next(learnt, None), "num_embeddings")
-    return table or dig(model, "config.max_position_embeddings") or math.inf
-
-
-def learns_positions(model) -> bool:
-    """Si el modelo aprende sus posiciones, como GPT-2: pasarse es un error y no solo un riesgo."""
-    return any(name.split(".")[-1] in POSITIONS for name, _ in model.named_modules())
+    return table or dig(model, "config.max_position_embeddings") or math.inf, bool(table)
 
 
 def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
@@ -128,14 +123,14 @@ def no_effect(case: Case, model):
     """Un entrenamiento que no cambia nada, o nada que quede: por LoRA o por el optimizador."""
     if found := idle(case):
         return found
-    configs, layers = peft_configs(case), _lora_layers(model)
-    if configs is NO_PEFT or not any(w.requires_grad for w in model.parameters()):
-        return NO_PEFT if configs is NO_PEFT else FOR_USE
+    if not peft_kinds(case) or not any(w.requires_grad for w in model.parameters()):
+        return FOR_USE if peft_kinds(case) else NO_PEFT
     if lost := _unsaved(model):
         numbers = {"matrices": len(lost), "pesos": sum(w.numel() for w in lost.values())}
         return Seen(numbers, cause="sin_guardar", severity="aviso", nombres=", ".join([*lost][:3]))
     if "LORA" not in peft_kinds(case):
         return None
+    layers = _lora_layers(model)
     blocks, adapted = (
         {match.group(1) for name, _ in named if (match := _BLOCK.search(name + "."))}
         for named in (model.named_modules(), layers)
@@ -149,33 +144,30 @@ def no_effect(case: Case, model):
 @once
 def idle(case: Case) -> Seen | None:
     """Por qué no cambiará ningún peso, si se ve en cómo está montado el entrenamiento."""
-    model, numbers = case.model, _sizes(case.model)
-    learnt = {name: w for name, w in model.named_parameters() if w.requires_grad}
-    configs, layers = dig(model, "peft_config", {}), [layer for _, layer in _lora_layers(model)]
-    if layers and all(getattr(layer, "disable_adapters", False) for layer in layers):
-        return Seen(numbers, cause="desactivados")
-    if not learnt:
-        loaded = all(config.inference_mode for config in configs.values())
-        using = loaded and case.args is None and (case.train_dataset is None or not configs)
-        return None if using else Seen(numbers, cause="inferencia" if configs else "ninguno")
-    if layers and all(layer.merged for layer in layers):
-        return Seen(numbers, cause="fundidos")
+    model, configs = case.model, dig(case.model, "peft_config", {})
+    learnt = {name: id(weight) for name, weight in model.named_parameters() if weight.requires_grad}
+    layers = [layer for _, layer in _lora_layers(model)]
     active = {name for layer in layers for name in layer.active_adapters}
-    if layers and not any(f".{name}." in f"{weight}." for name in active for weight in learnt):
-        return Seen(numbers, cause="otro_adaptador", activos=", ".join(sorted(active)))
-    if layers and not any(layer.scaling.get(name) for layer in layers for name in active):
-        return Seen(numbers, cause="alfa")
-    if "LORA" in peft_kinds(case) and not layers:
-        return Seen(numbers, cause="sin_capas")
+    loaded = all(config.inference_mode for config in configs.values())
+    using = loaded and case.args is None and (case.train_dataset is None or not configs)
     groups = dig(case.trainer, "optimizer.param_groups", [])
-    held = {id(weight) for group in groups for weight in group["params"]}
-    reached = [name for name, weight in learnt.items() if id(weight) in held]
-    if not groups or len(reached) >= HALF * len(learnt) or dig(case.trainer, "is_fsdp_enabled") \
-            or dig(case.trainer, "is_deepspeed_enabled"):  # fmt: skip
-        return None
-    level = "aviso" if reached else "grave"
-    numbers |= {"matrices": len(learnt), "llevadas": len(reached)}
-    return Seen(numbers, cause="optimizador", severity=level)
+    reached = {*learnt.values()} & {id(weight) for group in groups for weight in group["params"]}
+    sharded = dig(case.trainer, "is_fsdp_enabled") or dig(case.trainer, "is_deepspeed_enabled")
+    causes = {
+        "desactivados": layers and all(dig(layer, "disable_adapters") for layer in layers),
+        "inferencia": configs and not learnt and not using,
+        "ninguno": not configs and not learnt and not using,
+        "fundidos": layers and all(layer.merged for layer in layers),
+        "otro_adaptador": layers and learnt
+        and not any(f".{name}." in f"{weight}." for name in active for weight in learnt),
+        "alfa": layers and not any(layer.scaling.get(n) for layer in layers for n in active),
+        "sin_capas": "LORA" in peft_kinds(case) and not layers,
+        "optimizador": groups and not sharded and len(reached) < HALF * len(learnt),
+    }  # fmt: skip
+    cause = next((name for name, holds in causes.items() if holds), None)
+    numbers = _sizes(model) | {"matrices": len(learnt), "llevadas": len(reached)}
+    level = "aviso" if cause == "optimizador" and reached else "grave"
+    return cause and Seen(numbers, cause=cause, severity=level, activos=", ".join(sorted(active)))
 
 
 def _sizes(model) -> dict[str, int]:
@@ -209,7 +201,7 @@ def no_gradient(case: Case):
     numbers = {"pasos": steps, "matrices": len(weights)}
     if steps and weights and not any(bool(w.detach().any()) for w in weights):
         return Seen(numbers, cause="quietas")
-    found = {} if idle(case) else gradients(case) or {}
+    found = {} if idle(case) else rehearse(case)[0]
     # Las lora_A no lo reciben al nacer, que lora_B es cero.
     arrived = [size for name, size in found.items() if "lora_B" in name] or [*found.values()]
     if arrived and not any(arrived):
