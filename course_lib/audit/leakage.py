@@ -25,8 +25,10 @@ RARE_TURN = 12  # letras: un turno más corto se repite en cualquier charla
 SHARED_TURNS = 0.50  # de los pares de turnos seguidos de un diálogo de prueba
 COMMONPLACE = 3  # veces que sale al entrenar; desde ahí, un saludo y su respuesta son frases hechas
 OFTEN, LONG_STEP = 8, 40  # veces que salen los trozos de varias ventanas; letras de dos turnos
-SHARED_PIECES, MIN_PIECES = 0.70, 12  # de los trozos de un ejemplo, y cuántos ha de tener
+SHARED_PIECES = 0.70  # de los trozos de un ejemplo
+MIN_TRAIN, MIN_PIECES = 30, 12  # ejemplos y trozos que ha de haber para juzgar
 PARTS = {"train": ("train",), "test": ("test", "validation", "valid", "eval", "dev")}
+DECODED = 20_000  # filas que se leen como texto, y no como ids
 READ_ROWS = 1500  # filas de las que se leen los turnos, que es lento
 MIN_ANSWERS = 20
 UNIQUE_SHARE, COMMON_SHARE = 0.30, 0.50
@@ -70,7 +72,7 @@ def leak(case: Case):
 
 
 def _part(given: Any, part: str) -> Sequence | None:
-    """Los diálogos, las parejas o los textos que se dieron; de un `DatasetDict`, los de su parte."""
+    """Los diálogos, las parejas o los textos que se dieron; de un `DatasetDict`, su parte."""
     if isinstance(given, dict):
         given = next((given[name] for name in PARTS[part] if name in given), None)
     if given is None or not len(given) or isinstance(given[0], Pair | Dialogue):
@@ -87,6 +89,9 @@ def near(train: Iterable[Sequence[Hashable]], test: Iterable[Sequence[Hashable]]
     Es exacto y con menos cuentas que las de minhash: solo se apunta lo que sale en la prueba.
     """
 
+    train = list(train)
+    if len(train) < MIN_TRAIN:  # con tan pocos no se sabe qué es molde
+        return set()
     own = [set(zip(said, said[1:], said[2:])) for said in test]
     where: dict[tuple, list[int]] = {piece: [] for some in own for piece in some}
     for number, said in enumerate(train):
@@ -168,9 +173,11 @@ def row_leak(case: Case, held: list[tuple[int, Sequence[int]]]) -> Seen:
         ids = as_list(ids)
         return tuple(ids[slice(*real_span(ids, None, case.pad, case.pad))])
 
-    rows = [bare(ids) for _, ids in all_ids(case.train_dataset)]
-    known, tests = set(rows), [bare(ids) for _, ids in held]
-    alike = near(rows, tests)
+    rows, tests = ([bare(ids) for _, ids in part] for part in (all_ids(case.train_dataset), held))
+    if case.tokenizer is not None and len(rows) <= DECODED:  # en texto se ven otras mayúsculas
+        rows, tests = ([tuple(_words([normalize(case.decode(ids))])) for ids in part]
+                       for part in (rows, tests))  # fmt: skip
+    known, alike = set(rows), near(rows, tests)
     copies = {held[i][0] for i, ids in enumerate(tests) if i in alike or ids in known}
     siblings: set[int] = set()
     if case.roles is not None and len(case.train_dataset) + len(held) <= READ_ROWS:

@@ -15,7 +15,7 @@ from course_lib.audit.trial import rehearse
 from course_lib.audit.weights import STILL, peft_kinds, positions
 from course_lib.tables import number, percent, wilson
 
-LORA_RATE = 1e-4
+LORA_RATE, LORAS = 1e-4, {"LORA", "ADALORA", "LOHA", "LOKR"}
 HIGH, HIGH_FULL = 5e-3, 5e-4  # las mayores con Adam; la segunda, en un modelo ya entrenado
 # Entre qué valores se mueven los ajustes; un cero los apaga.
 KNOBS = {"weight_decay": (0, 1), "max_grad_norm": (1e-3, math.inf), "adam_epsilon": (0, 1e-4),
@@ -32,22 +32,31 @@ LOST = {"grave": 0.10, "aviso": 0.03}  # de los aciertos
 NOT_ABILITIES = {"dice_si", "conversa", "segundos", "tokens", "quien"}
 
 
-@check("sin-evaluacion", "args", severity="aviso")
-def no_evaluation(case: Case, args):
+@check("sin-evaluacion", severity="aviso")
+def no_evaluation(case: Case):
     """Un entrenamiento que no mide nada fuera de sus ejemplos."""
+    measured, args = [r["eval_loss"] for r in case.log or [] if "eval_loss" in r], case.args
+    if any(not math.isfinite(float(loss)) for loss in measured):
+        return Seen({"evaluaciones": len(measured)}, cause="nan", severity="grave")
+    if args is None:
+        return LACKS["args"]
     strategy = dig(args, "eval_strategy", "no")
     strategy = str(getattr(strategy, "value", strategy))
-    total, every = steps_of(case), dig(args, "eval_steps") or 0
-    measured = any("eval_loss" in row for row in case.log or [])
-    if strategy == "steps" and total and every > total and not measured:
-        level = "nota" if total <= SMOKE else "aviso"
-        return Seen({"pasos": total, "eval_steps": int(every)}, cause="nunca", severity=level)
     never = strategy == "no"
     if not never and case.eval_dataset is None and case.train_dataset is None:
         return "los datos: train_dataset y eval_dataset"
     empty = case.eval_dataset is None or not len(case.eval_dataset)
-    if not (never or empty) or measured:
-        return None  # se mide, o se midió de otro modo y está en el registro
+    if measured:
+        return None  # de otro modo, quizá, y está en el registro
+    if not (never or empty):
+        total, every = steps_of(case), (dig(args, "eval_steps") or 0) * (strategy == "steps")
+        level = "nota" if (total or 0) <= SMOKE else "aviso"
+        late = total and every > total
+        return (
+            Seen({"pasos": total, "eval_steps": every}, cause="nunca", severity=level)
+            if late
+            else None
+        )
     what = "ambas" if never and empty else "estrategia" if never else "ejemplos"
     return Seen({"eval_strategy": strategy, "eval_dataset": not empty}, say=[what])
 
@@ -109,7 +118,7 @@ def low_rate(case: Case):
         return Seen(numbers, cause="agotada" if spent > climb else "calentamiento", **words)
     if case.model is None:
         return "el modelo, para saber si lleva LoRA"
-    if not peft_kinds(case) & {"LORA", "ADALORA", "LOHA", "LOKR"}:
+    if not peft_kinds(case) & LORAS:
         return "un modelo con LoRA: este no lo lleva"
     return Seen(numbers, minima=LORA_RATE) if rate < LORA_RATE else None
 
@@ -167,12 +176,6 @@ def accumulation(case: Case, args):
                     severity="aviso" if several else "nota")  # fmt: skip
     if steps <= 1:
         return None
-    train, ratios = _series(case.log or [], "loss"), []
-    for step, held in _series(case.log or [], "eval_loss"):
-        near = [loss for at, loss in train if at <= step][-3:]
-        ratios += [mean(near) / held] if near and held > 0 else []
-    if len(ratios) >= STILL and all(abs(ratio / steps - 1) < SAME for ratio in ratios):
-        return Seen({"gradient_accumulation_steps": steps, "veces": mean(ratios)}, cause="escala")
     if case.model is None:
         return LACKS["model"]
     model = dig(case.model, "get_base_model", lambda: case.model)()
@@ -182,8 +185,7 @@ def accumulation(case: Case, args):
         accepts = any(p.kind == p.VAR_KEYWORD or p.name == "num_items_in_batch" for p in parameters)
     if accepts or dig(case.trainer, "compute_loss_func") is not None:
         return None
-    numbers = {"gradient_accumulation_steps": steps}
-    return Seen(numbers, modelo=type(model).__name__)
+    return Seen({"gradient_accumulation_steps": steps}, modelo=type(model).__name__)
 
 
 def _own_loss(case: Case, steps: int, found: dict[str, float]) -> Seen | None:
@@ -207,10 +209,8 @@ def _own_loss(case: Case, steps: int, found: dict[str, float]) -> Seen | None:
         "entre_procesos": (divided and averaged and alike("procesos"),
                            "aviso" if several else "nota"),
     }  # fmt: skip
-    seen = {cause: level for cause, (holds, level) in causes.items() if holds}
-    for cause, level in seen.items():
-        return Seen({"acumula": steps} | found, cause=cause, severity=level)
-    return None
+    seen = [(cause, level) for cause, (holds, level) in causes.items() if holds]
+    return Seen({"acumula": steps} | found, cause=seen[0][0], severity=seen[0][1]) if seen else None
 
 
 def call_of(case: Case) -> tuple | str:
@@ -342,7 +342,7 @@ def _declared(case: Case) -> Seen | None:
         return None
     rates, kind = _optimizer(case)
     top = HIGH if peft_kinds(case) else HIGH_FULL
-    if "adam" not in kind or max(rates) < top:
+    if "adam" not in kind or max(rates) < top or peft_kinds(case) - LORAS:
         return None
     # Un modelo sin nombre se entrena desde cero, quizá, y aguanta más.
     fresh = max(rates) < HIGH and not dig(case.model, "config._name_or_path")
@@ -352,7 +352,6 @@ def _declared(case: Case) -> Seen | None:
 
 def _runaway(case: Case, log: list[dict]) -> Seen | str | None:
     """Saltos de la pérdida, pérdidas que no son un número y gradientes enormes."""
-    held = [row["eval_loss"] for row in log if isinstance(row.get("eval_loss"), int | float)]
     rows = [row for row in log if isinstance(row.get("loss"), int | float | str)]
     losses = [float(row["loss"]) for row in rows]
     warm = _warmup(case, rows)
@@ -363,15 +362,14 @@ def _runaway(case: Case, log: list[dict]) -> Seen | str | None:
         step = rows[i].get("step", i)
         previous = [value for value in losses[max(0, i - WINDOW) : i] if math.isfinite(value)]
         level = usual(previous) if previous else math.inf
-        jumps = len(previous) >= 2 and loss >= JUMP * level and loss >= level + RISE
+        times = loss / level if len(previous) >= 2 else loss / level / JUMP  # una sola dice menos
+        jumps = times >= JUMP and loss >= level + RISE
         zero = loss == 0 and level > RISE
         cause = "infinita" if not math.isfinite(loss) else "cero" if zero else "salto"
         if cause == "salto" and not (step > warm and jumps):
             continue
         words = {"nivel": level, "vecinas": losses[max(0, i - 4) : i + 2]}
         return Seen({"paso": step, "perdida": loss}, say=[cause, "vecinas"], cause=cause, **words)
-    if any(not math.isfinite(value) for value in held):
-        return Seen({"evaluaciones": len(held)}, cause="evaluacion")
     norms = [float(row["grad_norm"]) for row in rows if row.get("grad_norm") is not None]
     if len(norms) >= STILL and mean(map(math.isnan, norms)) > HALF:
         return Seen({"anotaciones": len(norms)}, cause="gradiente_nan")

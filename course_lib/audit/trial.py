@@ -26,6 +26,8 @@ def rehearse(case: Case) -> tuple[dict[str, float], dict[str, float]]:
     from torch.nn.functional import cross_entropy
 
     model, grads, losses = case.model, {}, {}
+    if not (hasattr(model, "get_input_embeddings") and hasattr(model, "config")):
+        return grads, losses
     learnt = {name: (w, w.grad) for name, w in model.named_parameters() if w.requires_grad}
     modes = [(module, module.training) for module in model.modules()]
     feed = model.get_input_embeddings().register_forward_hook(lambda *a: a[2].requires_grad_(True))

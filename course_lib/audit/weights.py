@@ -125,11 +125,11 @@ def no_effect(case: Case, model):
         return found
     if not peft_kinds(case) or not any(w.requires_grad for w in model.parameters()):
         return FOR_USE if peft_kinds(case) else NO_PEFT
+    if "LORA" not in peft_kinds(case):
+        return None
     if lost := _unsaved(model):
         numbers = {"matrices": len(lost), "pesos": sum(w.numel() for w in lost.values())}
         return Seen(numbers, cause="sin_guardar", severity="aviso", nombres=", ".join([*lost][:3]))
-    if "LORA" not in peft_kinds(case):
-        return None
     layers = _lora_layers(model)
     blocks, adapted = (
         {match.group(1) for name, _ in named if (match := _BLOCK.search(name + "."))}
