@@ -1,6 +1,7 @@
 """Lo que la auditoría ve en los textos: repeticiones, fugas, respuestas iguales y archivos."""
 
 import json
+import random
 
 import pytest
 
@@ -171,3 +172,63 @@ def test_a_greeting_that_everyone_repeats_is_not_a_leak():
         test_dialogues=[Pair(p.user, p.reply, p.dialogue + 100) for p in to_pairs(test)],
     )
     assert "fuga" in pairs.passed
+
+
+def words(seed: int, n: int = 25) -> str:
+    """`n` palabras al azar, que no se parecen a las de otra semilla."""
+    rng = random.Random(seed)
+    return " ".join(rng.choice("abcdefgh") + str(rng.randint(0, 99)) for _ in range(n))
+
+
+TALKS = [[words(i), words(1000 + i)] for i in range(80)]
+
+
+def spoken(talk, change=str):
+    roles = ("user", "assistant") * 3
+    return [{"role": r, "content": change(t)} for r, t in zip(roles, talk, strict=False)]
+
+
+def almost(text: str) -> str:
+    first, *rest = text.split()
+    return " ".join([first, "por", "favor", *rest[:-1]])
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda text: text.replace(" ", "  "), almost])
+def test_a_leak_is_seen_through_case_spaces_and_small_changes(change):
+    train = [spoken(talk) for talk in TALKS[:60]]
+    test = [spoken(talk) for talk in TALKS[60:]]
+    assert severity(audit(train_dialogues=train, test_dialogues=test), "fuga") is None
+    test += [spoken(talk, change) for talk in TALKS[:6]]
+    assert severity(audit(train_dialogues=train, test_dialogues=test), "fuga") == "grave"
+
+
+def test_windows_of_one_conversation_leak():
+    long = [[words(100 * i + t, 9) for t in range(6)] for i in range(30)]
+    windows = [spoken(talk[i : i + 4]) for talk in long for i in range(3)]
+    random.Random(0).shuffle(windows)
+    report = audit(train_dialogues=windows[:70], test_dialogues=windows[70:])
+    assert severity(report, "fuga") == "grave"
+
+
+def test_the_parts_come_as_they_are_kept():
+    from datasets import Dataset, DatasetDict
+
+    rows = [{"messages": spoken(talk)} for talk in TALKS]
+    both = DatasetDict(train=Dataset.from_list(rows[:60]), test=Dataset.from_list(rows[50:]))
+    alpaca = [{"instruction": ask, "output": reply} for ask, reply in TALKS]
+    texts = [" ".join(talk) for talk in TALKS]
+    given = [
+        {"train_dialogues": both},
+        {"train_dialogues": both["train"], "test_dialogues": both["test"]},
+        {"train_dialogues": alpaca[:60], "test_dialogues": alpaca[50:]},
+        {"train_dialogues": texts[:60], "test_dialogues": texts[50:]},
+    ]
+    assert [severity(audit(**parts), "fuga") for parts in given] == ["grave"] * 4
+
+
+def test_what_everyone_says_is_not_a_leak():
+    system, order = "Eres un asistente útil y breve. " * 3, "Clasifica este texto en una palabra: "
+    talks = [[order + words(i, 15), words(500 + i, 3)] for i in range(80)]
+    made = [[{"role": "system", "content": system}, *spoken(talk)] for talk in talks]
+    report = audit(train_dialogues=made[:60], test_dialogues=made[60:])
+    assert "fuga" in report.passed

@@ -129,7 +129,7 @@ def _no_gradient() -> list[Case]:
         return {"trainer": trainer}
 
     def checkpointed(build):
-        """Puntos de control reentrantes ya encendidos y sin el gancho que pide gradientes."""
+        """Puntos de control reentrantes y sin el gancho, para un bucle escrito a mano."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = modelos.lora(build(603))
@@ -137,8 +137,7 @@ def _no_gradient() -> list[Case]:
                 gradient_checkpointing_kwargs={"use_reentrant": True}
             )
             model.disable_input_require_grads()
-            again = {"use_reentrant": True}
-            return given(model, gradient_checkpointing=True, gradient_checkpointing_kwargs=again)
+            return given(model)
 
     gpt2, llama = modelos.gpt2, modelos.llama
     made = [

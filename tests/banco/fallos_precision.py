@@ -93,7 +93,7 @@ def _impossible() -> list[Case]:
             ),
         ),
     ]
-    return [planted("precision-imposible", "grave", name, build) for name, build in made]
+    return [planted("precision-imposible", "nota", name, build) for name, build in made]
 
 
 # --- 22: acumulacion -----------------------------------------------------------------------------
