@@ -1,13 +1,15 @@
 """La orden `curso`: ejecuta las lecciones, te da tu copia y audita tus diálogos."""
 
 import argparse
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from course_lib import __version__, lessons, output_path, read_toml
+from course_lib import __version__, lessons, output_path, read_toml, replace_file
 from course_lib.tables import format_scoreboard, number
 
 
@@ -54,9 +56,12 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = "busca los errores corrientes en un archivo de diálogos"
     check = add_command(commands, "auditar", _audit, summary)
-    check.add_argument("datos", type=Path, help="un .jsonl o .json de diálogos")
-    source = "carpeta o nombre en el Hub; solo se usa su tokenizador"
-    check.add_argument("--modelo", required=True, metavar="MODELO", help=source)
+    files = "archivos de diálogos: .jsonl, .json, su .gz, .parquet o carpetas de save_to_disk"
+    check.add_argument("datos", type=Path, nargs="+", help=files)
+    source = (
+        "carpeta o nombre en el Hub, del que solo se usa el tokenizador, para simular un ajuste"
+    )
+    check.add_argument("--modelo", metavar="MODELO", help=source)
     length = "tokens por ejemplo; 128"
     check.add_argument("--longitud", type=int, default=128, metavar="N", help=length)
     split = check.add_mutually_exclusive_group()
@@ -64,7 +69,19 @@ def _parser() -> argparse.ArgumentParser:
     split.add_argument("--parejas", action="store_true", help=pairs)
     dialogues = "supone que se reparten diálogos enteros"
     split.add_argument("--dialogos", action="store_true", help=dialogues)
-    check.add_argument("--json", action="store_true", help="escribe el informe en JSON")
+    style = check.add_mutually_exclusive_group()
+    whole = "enseña también lo que está bien y lo que no se pudo comprobar"
+    style.add_argument("--todo", action="store_true", help=whole)
+    style.add_argument("--json", action="store_true", help="escribe el informe en JSON")
+    notes = "escribe anotaciones de GitHub Actions"
+    style.add_argument("--github", action="store_true", help=notes)
+    level = "desde qué gravedad se sale con 1: grave (por omisión), aviso, nota o nunca"
+    levels = ("grave", "aviso", "nota", "nunca")
+    check.add_argument("--falla-con", "--fail-on", choices=levels, default="grave", help=level)
+    known = "archivo con lo que ya se sabe, que no hace fallar"
+    check.add_argument("--conocidos", type=Path, metavar="ARCHIVO", help=known)
+    renew = "escribe en el archivo de --conocidos lo que se vea ahora"
+    check.add_argument("--anotar", action="store_true", help=renew)
     return parser
 
 
@@ -104,20 +121,69 @@ def _copy_notebooks(arguments) -> int:
 
 def _audit(arguments) -> int:
     from course_lib.audit.naive import audit_file
+    from course_lib.audit.report import SEVERITIES
     from course_lib.tracks import load_tokenizer
 
-    found = audit_file(
-        arguments.datos,
-        load_tokenizer(arguments.modelo),
-        max_length=arguments.longitud,
-        by_pairs=not arguments.dialogos,
-        report=lambda text: print(text, file=sys.stderr),
-    )
-    if arguments.json:
-        print(found.report.to_json())
-    else:
-        print(f"{found.assumed}\n\n{found.report}")
-    return 3 if found.report.failed else int(found.report.grave)
+    if arguments.anotar and not arguments.conocidos:
+        raise ValueError("--anotar escribe en el archivo de --conocidos: di cuál.")
+    known = {} if arguments.anotar else _read_known(arguments.conocidos)
+    failing = () if arguments.falla_con == "nunca" else SEVERITIES
+    failing = failing[: failing.index(arguments.falla_con) + 1] if failing else ()
+    tokenizer = arguments.modelo and load_tokenizer(arguments.modelo)
+    seen, code = {}, 0
+    for path in arguments.datos:
+        report = audit_file(path, tokenizer, arguments.longitud, not arguments.dialogos)
+        old = known.get(path.as_posix(), {})
+        new = [
+            f
+            for f in report.findings
+            if not f.supposed and (f.check not in old or Counter(f.marks) - Counter(old[f.check]))
+        ]
+        seen[path.as_posix()] = {f.check: f.marks for f in report.findings if not f.supposed}
+        if arguments.json:
+            print(report.to_json())
+        elif arguments.github:
+            print(*_annotations(path, report, new), sep="\n")
+        else:
+            print(repr(report) if arguments.todo else report.brief())
+            if left := len([f for f in report.findings if not f.supposed]) - len(new):
+                print(f"\nYa se sabían, y no cuentan: {left}.")
+        fails = not arguments.anotar and any(f.severity in failing for f in new)
+        code = max(code, 3 if report.failed else int(fails))
+    if arguments.anotar:
+        replace_file(arguments.conocidos, json.dumps(seen, indent=1) + "\n")
+    return code
+
+
+def _read_known(path: Path | None) -> dict:
+    """Lo que ya se sabía: de cada archivo y cada comprobación, las huellas de lo que se vio."""
+    if path is None:
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {file: {c: [*marks] for c, marks in found.items()} for file, found in known.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"«{path}» no es de los que escribe --anotar: vuelve a hacerlo."
+        ) from error
+
+
+def _annotations(path: Path, report, new: Sequence) -> Iterator[str]:
+    """Las anotaciones de GitHub Actions: solo lo que se ve en el archivo y no se sabía ya."""
+
+    def escaped(text: object) -> str:
+        codes = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+        return "".join(codes.get(c, c) for c in str(text))
+
+    file = escaped(path.as_posix()).replace(":", "%3A").replace(",", "%2C")
+    told = [("notice", "", notice) for notice in report.notices]
+    told += [("error", "", f"{f.check}: {f.lacks}") for f in report.failed]
+    for found in new:
+        kind = {"grave": "error", "aviso": "warning"}.get(found.severity, "notice")
+        line = f",line={found.places[0]}" if found.places and ".jsonl" in path.name else ""
+        told.append((kind, line, f"{found.title} ({found.check}). {found.evidence} {found.mend}"))
+    for kind, line, text in told:
+        yield f"::{kind} file={file}{line}::{escaped(text)}"
 
 
 def new_parser(name: str, description: str) -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """Diálogos: de un archivo a parejas de entrenamiento, sin perder nada en silencio.
 
-Acepta el esquema de DailyDialog (`dialog`, `act`, `emotion`) y listas de mensajes con papeles
-(`messages`, con `role` y `content`), en `.jsonl` (un diálogo por línea) o en `.json` (una lista).
+Acepta el esquema de DailyDialog (`dialog`, `act`, `emotion`), listas de mensajes con papeles
+(`messages`, con `role` y `content`) y los de ShareGPT, Alpaca y `prompt`/`completion`, en los
+formatos que abre `records`.
 """
 
 import hashlib
@@ -16,11 +17,17 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from course_lib import data_path, read_toml
+from course_lib import data_path, read_toml, shorten
+from course_lib.records import file_records, json_type, memory_records
 
-MAX_LINE_BYTES = 10_000_000
 DISTINCT = 100_000  # respuestas distintas que se cuentan una a una
 ROLES = ("system", "user", "assistant")
+# Otros nombres de los papeles. Lo que contesta una herramienta lo lee el modelo, como al usuario.
+_ALIASES = dict(developer="system", human="user", gpt="assistant", model="assistant",
+                chatgpt="assistant")  # fmt: skip
+_TOOLS = dict(tool="user", function="user", observation="user", ipython="user",
+              tool_response="user", function_response="user", tool_call="assistant",
+              function_call="assistant")  # fmt: skip
 _MARKER = re.compile(r"<\|\w+\|>")  # <|user|>, <|bot|>, <|endoftext|>…
 
 
@@ -48,74 +55,99 @@ class Pair:
     dialogue: int
 
 
-def read_dialogues(path: str | Path, report: Callable[[str], None] = print) -> list[Dialogue]:
-    """Lee los diálogos de un archivo `.jsonl` o `.json`, en UTF-8, los tuyos o los de otro.
+def read_dialogues(
+    source: object, report: Callable[[str], None] = print, limit: int | None = None
+) -> list[Dialogue]:
+    """Lee los diálogos de un archivo, los tuyos o los de otro, o de unos datos en memoria.
 
     Un archivo que no se entiende es un error. Un diálogo que se entiende pero no sirve (un solo
     turno, un turno vacío o con un marcador dentro) se salta, y `report` recibe una frase que dice
-    cuántos son, dónde están y qué hacer.
+    cuántos son, dónde están y qué hacer. También si de uno que se queda hay algo que no se usa.
+
+    Args:
+        source: un `.jsonl` o `.json` en UTF-8 (o su `.gz`), un `.parquet`, la carpeta de un
+            `save_to_disk`; o un `Dataset`, un `DatasetDict` o una lista de diálogos.
+        limit: los que guardar como mucho, como `sample_dialogues`; se dice.
 
     Raises:
         FileNotFoundError: si el archivo no existe.
         ValueError: si no es UTF-8 o JSON, le falta un campo, un tipo no es el debido, una línea es
             gigantesca o no queda ningún diálogo; el mensaje dice la línea y cómo arreglarla.
     """
-    return list(iter_dialogues(path, report))
+    found = iter_dialogues(source, report)
+    if limit is None:
+        return list(found)
+    sample, total = sample_dialogues(found, limit)
+    if total > limit:
+        report(f"Se miran {len(sample)} diálogos de {total}, elegidos por su huella.")
+    return sample
 
 
-def iter_dialogues(path: str | Path, report: Callable[[str], None] = print) -> Iterator[Dialogue]:
-    """Lo mismo que `read_dialogues`, de uno en uno: de un `.jsonl` no guarda más que el que da."""
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"«{path}» es una carpeta: da el archivo .jsonl o .json que haya dentro.")
-    if not path.is_file():
-        raise FileNotFoundError(f"No existe el archivo «{path}»: revisa la ruta y el nombre.")
-    if path.suffix.lower() not in (".jsonl", ".json"):
-        raise ValueError(f"«{path}» no acaba en .jsonl ni en .json: cambia el formato o el nombre.")
-    unit = "línea" if path.suffix.lower() == ".jsonl" else "diálogo"
-    yield from _dialogues(_records(path), str(path), unit, report)
+def iter_dialogues(source: object, report: Callable[[str], None] = print) -> Iterator[Dialogue]:
+    """Lo mismo que `read_dialogues`, de uno en uno: no guarda más que el que da."""
+    notices = _Notices()
+    if not isinstance(source, str | Path):
+        yield from _dialogues(memory_records(source, "dialogues"), "dialogues", notices, report)
+        return
+    records = file_records(Path(source), notices.add)
+    notices.unit = "línea" if ".jsonl" in Path(source).suffixes[-2:] else "diálogo"
+    yield from _dialogues(records, str(source), notices, report)
 
 
 def collect_dialogues(
-    records: Iterable[tuple[int, object]],
-    name: str,
-    unit: str = "diálogo",
-    report: Callable[[str], None] = print,
+    records: Iterable[tuple[int, object]], name: str, report: Callable[[str], None] = print
 ) -> list[Dialogue]:
     """Los diálogos de unos registros ya leídos, cada uno con su número; avisa de lo que se salta.
 
     Args:
-        records: parejas de número y registro, con cualquiera de los dos esquemas.
-        name, unit: de dónde vienen y qué cuenta el número («línea» o «diálogo»), para señalarlo.
+        records: parejas de número y registro, con cualquiera de los esquemas.
+        name: de dónde vienen, para señalarlo.
     """
-    return list(_dialogues(records, name, unit, report))
+    return list(_dialogues(records, name, _Notices(), report))
+
+
+class _Notices:
+    """Lo que se salta o se pierde al leer: cuántas veces, y los primeros sitios."""
+
+    def __init__(self):
+        self.unit, self.times, self.first = "diálogo", Counter(), defaultdict(list)
+
+    def add(self, problem: str, number: int) -> None:
+        self.times[problem] += 1
+        if self.times[problem] <= 8:
+            self.first[problem].append(str(number))
+
+    def sentences(self, name: str) -> Iterator[str]:
+        for problem, count in self.times.items():
+            shown = ", ".join(self.first[problem]) + " y más" * (count > 8)
+            yield f"{Path(name).name}: {problem}: {count} ({self.unit}{'s' * (count > 1)} {shown})."
 
 
 def _dialogues(
-    records: Iterable[tuple[int, object]], name: str, unit: str, report: Callable[[str], None]
+    records: Iterable[tuple[int, object]],
+    name: str,
+    notices: _Notices,
+    report: Callable[[str], None],
 ) -> Iterator[Dialogue]:
     """Los diálogos que valen, de uno en uno; al acabar, las frases sobre los que se saltan."""
-    good, times, first = 0, Counter(), defaultdict(list)
-
-    def notice(problem: str, number: int) -> None:
-        times[problem] += 1
-        if times[problem] <= 8:
-            first[problem].append(str(number))
-
+    good, name = 0, shorten(name, 4096)
     for number, record in records:
-        dialogue, annotated = _parse(record, f"{name}, {unit} {number}")
-        if problem := _problem(dialogue):
-            notice(problem, number)
+        if isinstance(record, Dialogue):  # ya se leyó, y se dijo lo que hubiera
+            good += 1
+            yield record
             continue
-        if not annotated:
-            notice(_UNEVEN, number)
+        dialogue, lost = _parse(record, f"{name}, {notices.unit} {number}")
+        if problem := _problem(dialogue):
+            notices.add(problem, number)
+            continue
         if dialogue.roles and 2 * len(to_pairs([dialogue])) < len(dialogue.turns):
-            notice(_UNPAIRED, number)
+            lost.append(_UNPAIRED)
+        for problem in lost:
+            notices.add(problem, number)
         good += 1
         yield dialogue
-    for problem, count in times.items():
-        shown = ", ".join(first[problem]) + " y más" * (count > 8)
-        report(f"{Path(name).name}: {problem}: {count} ({unit}{'s' * (count > 1)} {shown}).")
+    for sentence in notices.sentences(name):
+        report(sentence)
     if not good:
         raise ValueError(
             f"«{name}» no deja ningún diálogo que usar: hacen falta diálogos de dos turnos o más."
@@ -132,7 +164,7 @@ def sample_dialogues(dialogues: Iterable[Dialogue], limit: int) -> tuple[list[Di
     kept, top, copies, total = [], _MARKS, Counter(), 0
     for dialogue in dialogues:
         total += 1
-        mark = _mark("\n".join(map(normalize, dialogue.turns)))
+        mark = fingerprint(dialogue)
         if mark < top and copies[mark] < limit:
             kept.append((mark, dialogue))
             copies[mark] += 1
@@ -141,6 +173,11 @@ def sample_dialogues(dialogues: Iterable[Dialogue], limit: int) -> tuple[list[Di
             kept = [pair for pair in kept if pair[0] < top] or kept[:limit]  # o no quedaría nada
             copies = Counter(mark for mark, _ in kept)
     return [dialogue for _, dialogue in kept], total
+
+
+def fingerprint(dialogue: Dialogue) -> int:
+    """La huella de un diálogo: la misma con otras mayúsculas, tildes o signos."""
+    return _mark("\n".join(map(normalize, dialogue.turns)))
 
 
 _MARKS = 2**64  # huellas distintas
@@ -188,9 +225,10 @@ def split_dialogues(
     random.Random(seed).shuffle(order)
     cut = round(len(order) * test_fraction)
     if not 0 < cut < len(order):
+        some = "1 diálogo distinto" if len(order) == 1 else f"{len(order)} diálogos distintos"
         raise ValueError(
-            f"Con {len(order)} diálogos distintos y test_fraction={test_fraction} una de las "
-            "partes queda vacía: reúne más diálogos o cambia la fracción."
+            f"Con {some} y test_fraction={test_fraction} una de las partes queda vacía: reúne más "
+            "diálogos o cambia la fracción."
         )
     test, train = order[:cut], order[cut:]
     return [d for t in train for d in groups[t]], [d for t in test for d in groups[t]]
@@ -316,72 +354,70 @@ _UNEVEN = (
     "«act» o «emotion» no son listas de enteros tan largas como «dialog»; "
     "el diálogo se queda, sin esas anotaciones"
 )
+_BESIDE = "con dos esquemas a la vez («{}»); el diálogo se queda, leído por el primero"
+_PARTS = "con partes que no son texto (imágenes, sonido…); el diálogo se queda, sin ellas"
+_CALLS = (
+    "con llamadas a herramientas; el diálogo se queda: las llamadas, como texto del asistente, y "
+    "lo que contesta la herramienta, como mensaje del usuario"
+)
 _UNPAIRED = (
     "con mensajes que no dan pareja (de sistema, dos seguidos del mismo papel o sin contestar); "
     "el diálogo se queda, y ellos no se usan"
 )
 
 
-def _records(path: Path) -> Iterator[tuple[int, object]]:
-    """Los objetos JSON del archivo, cada uno con su número (de línea, o de orden en un .json)."""
-    if path.suffix.lower() == ".json":
-        data = path.read_bytes()
-        records = _loads(data, path) if data.strip() else []
-        if not isinstance(records, list):
-            raise ValueError(
-                f"{path}: un .json debe ser una lista de diálogos, y es {_type(records)}: "
-                "enciérralo entre corchetes o usa .jsonl, con un diálogo por línea."
-            )
-        yield from enumerate(records, 1)
-        return
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) > MAX_LINE_BYTES:
-                raise ValueError(
-                    f"{path}, línea {number}: pasa de {MAX_LINE_BYTES // 1_000_000} MB, demasiado "
-                    "para un diálogo: ¿falta el salto de línea entre uno y otro?"
-                )
-            if line.strip():
-                yield number, _loads(line, path, number)
-
-
-def _loads(data: bytes, path: Path, first_line: int = 1) -> object:
-    """Descifra JSON en UTF-8, que empieza en esa línea del archivo, o dice por qué no puede."""
-    line = first_line
-    try:
-        return json.loads(data.decode("utf-8-sig").rstrip())
-    except UnicodeDecodeError as error:
-        line += data.count(b"\n", 0, error.start)
-        cause, problem = error, ": no está en UTF-8: guarda el archivo como UTF-8."
-    except json.JSONDecodeError as error:
-        line += error.lineno - 1
-        cause, problem = error, f", columna {error.colno}: el JSON está roto ({error.msg}): "
-        problem += "revisa comas, comillas y llaves."
-    except RecursionError as error:
-        cause, problem = error, ": el JSON está anidado sin fin: un diálogo es una lista."
-    except ValueError as error:  # el único que queda: json no lee enteros de miles de cifras
-        cause, problem = error, ": hay un número de miles de cifras: quítalo."
-    raise ValueError(f"{path}, línea {line}{problem}") from cause
-
-
-def _parse(record: object, where: str) -> tuple[Dialogue, bool]:
-    """Convierte un objeto JSON en `Dialogue`; el booleano dice si sus anotaciones casan."""
-    if isinstance(record, list):
-        record = {"messages": record}
+def _parse(record: object, where: str) -> tuple[Dialogue, list[str]]:
+    """El diálogo de un registro, con cualquiera de los esquemas, y lo que de él no se usa."""
+    if isinstance(record, list | tuple):
+        texts = record and all(isinstance(turn, str) for turn in record)
+        record = {"dialog" if texts else "messages": record}
     if not isinstance(record, dict):
-        raise ValueError(f"{where}: se esperaba un objeto JSON, y hay {_type(record)}.")
-    if "messages" in record:
-        return _parse_messages(record["messages"], where), True
-    if "dialog" not in record:
-        fields = ", ".join(f"«{key}»" for key in record) or "nada"
+        raise ValueError(f"{where}: se esperaba un objeto JSON, y hay {json_type(record)}.")
+    # En una tabla, lo que un registro no tiene está y es null.
+    shapes = [s for s in _SHAPES if all(record.get(field) is not None for field in s)]
+    shape = next(iter([*shapes, *(s for s in _SHAPES if record.keys() >= {*s})]), None)
+    if shape is None:
+        fields = shorten(", ".join(f"«{key}»" for key in record) or "nada", 200)
         raise ValueError(
-            f"{where}: falta el campo «dialog» (lista de turnos) o «messages» (lista de mensajes "
-            f"con «role» y «content»); hay {fields}."
+            f"{where}: falta el campo «dialog» (lista de turnos), «messages» o «conversations» "
+            "(lista de mensajes), o las parejas «instruction» y «output» o «prompt» y "
+            f"«completion»; hay {fields}."
         )
+    lost = [_BESIDE.format("» y «".join(s[0] for s in shapes))] if shapes[1:] else []
+    if shape == ("dialog",):
+        dialogue, fits = _from_turns(record, where)
+        return dialogue, lost + ([] if fits else [_UNEVEN])
+    return _from_messages(_messages(record, shape), shape[0], where, lost), lost
+
+
+# Los campos que delatan cada esquema, del más al menos claro.
+_SHAPES = (("messages",), ("conversations",), ("dialog",), ("instruction", "output"),
+           ("prompt", "completion"))  # fmt: skip
+
+
+def _messages(record: dict, shape: tuple[str, ...]) -> object:
+    """Los mensajes de un registro, tal como vengan; los de un texto suelto, hechos aquí."""
+    if len(shape) == 1:
+        messages = record[shape[0]]
+    else:
+        sides = [record[field] for field in shape]
+        if shape[0] == "instruction" and record.get("input"):
+            sides[0] = f"{sides[0]}\n\n{record['input']}"
+        for i, role in enumerate(("user", "assistant")):
+            if not isinstance(sides[i], list | tuple):
+                sides[i] = [{"role": role, "content": sides[i]}]
+        messages = [*sides[0], *sides[1]]
+        for old in reversed(record.get("history") or []):  # la charla anterior, en Alpaca
+            messages = [{"role": r, "content": c} for r, c in zip(ROLES[1:], old)] + messages
+    if isinstance(messages, list) and isinstance(system := record.get("system"), str) and system:
+        messages = [{"role": "system", "content": system}, *messages]
+    return messages
+
+
+def _from_turns(record: dict, where: str) -> tuple[Dialogue, bool]:
+    """El diálogo de una lista de turnos; el booleano dice si sus anotaciones casan."""
     turns = record["dialog"]
-    if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+    if not isinstance(turns, list | tuple) or not all(isinstance(turn, str) for turn in turns):
         raise ValueError(f"{where}: «dialog» debe ser una lista de textos, y no lo es: revísala.")
     notes = {key: record.get(key) for key in ("act", "emotion")}
     fits = all(
@@ -393,21 +429,39 @@ def _parse(record: object, where: str) -> tuple[Dialogue, bool]:
     return Dialogue(tuple(turn.strip() for turn in turns), acts, emotions, source=where), fits
 
 
-def _parse_messages(messages: object, where: str) -> Dialogue:
-    """Convierte una lista de mensajes con papeles en `Dialogue`."""
-    if not isinstance(messages, list):
-        raise ValueError(f"{where}: «messages» debe ser una lista, y es {_type(messages)}.")
+def _from_messages(messages: object, field: str, where: str, lost: list[str]) -> Dialogue:
+    """El diálogo de una lista de mensajes con papeles; apunta en `lost` lo que no se usa."""
+    if not isinstance(messages, list | tuple):
+        raise ValueError(f"{where}: «{field}» debe ser una lista, y es {json_type(messages)}.")
+    turns, roles, odd = [], [], set()
     for i, message in enumerate(messages, 1):
         here = f"{where}, mensaje {i}"
-        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-            raise ValueError(f"{here}: debe llevar «role» y «content».")
-        role, content = message["role"], message["content"]
-        if role not in ROLES:
-            raise ValueError(f"{here}: el papel «{role}» no existe: usa «{'», «'.join(ROLES)}».")
-        if not isinstance(content, str):
-            raise ValueError(f"{here}: «content» debe ser texto, y es {_type(content)}.")
-    turns = tuple(message["content"].strip() for message in messages)
-    return Dialogue(turns, roles=tuple(message["role"] for message in messages), source=where)
+        fields = message if isinstance(message, dict) else {}
+        role, content = (
+            next((fields[key] for key in keys if fields.get(key) is not None), None)
+            for keys in (("role", "from"), ("content", "value"))
+        )
+        calls = fields.get("tool_calls") or fields.get("function_call")
+        if role is None or not (calls or {"content", "value"} & fields.keys()):
+            raise ValueError(f"{here}: debe llevar «role» y «content» (o «from» y «value»).")
+        name = str(role).lower()
+        known = name if name in ROLES else _ALIASES.get(name) or _TOOLS.get(name)
+        if known is None:
+            options = "», «".join(ROLES)
+            raise ValueError(f"{here}: el papel «{shorten(role)}» no existe: usa «{options}».")
+        if isinstance(content, list):
+            texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+            content = "\n".join(text for text in texts if isinstance(text, str))
+            odd |= {_PARTS} if not all(isinstance(text, str) for text in texts) else set()
+        if not isinstance(content, str | None):
+            raise ValueError(f"{here}: «content» debe ser texto, y es {json_type(content)}.")
+        if calls or name in _TOOLS:
+            odd.add(_CALLS)
+        said = [content or "", json.dumps(calls, ensure_ascii=False, default=str) if calls else ""]
+        turns.append("\n".join(said).strip())
+        roles.append(known)
+    lost += sorted(odd)
+    return Dialogue(tuple(turns), roles=tuple(roles), source=where)
 
 
 def _problem(dialogue: Dialogue) -> str | None:
@@ -424,9 +478,3 @@ def _problem(dialogue: Dialogue) -> str | None:
     if not to_pairs([dialogue]):
         return "saltados porque ningún mensaje «user» va seguido de uno «assistant»"
     return None
-
-
-def _type(value: object) -> str:
-    """El tipo JSON de un valor, en español."""
-    names = {dict: "un objeto", list: "una lista", str: "un texto", bool: "un booleano"}
-    return "null" if value is None else names.get(type(value), "un número")

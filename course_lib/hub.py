@@ -46,7 +46,7 @@ def daily_dialog(part: str = "train", report: Callable[[str], None] = print) -> 
         except (ConnectionError, FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
-        dialogues = collect_dialogues(enumerate(table, 1), f"{name} ({part})", "diálogo", report)
+        dialogues = collect_dialogues(enumerate(table, 1), f"{name} ({part})", report)
         if not problems:
             return _loaded.setdefault(part, dialogues)
         report(f"{problems[0]} Se usa la copia «{name}».")

@@ -169,7 +169,7 @@ def own_track(
 
     Args:
         model: un nombre del Hub o una carpeta con un modelo causal en safetensors.
-        dialogues: un `.jsonl` o `.json`, como los que lee `read_dialogues`.
+        dialogues: un archivo o unos datos, como los que lee `read_dialogues`.
         language: en qué idioma se hacen las preguntas, «es» o «en».
         changes: los campos de `Track` que quieras cambiar (`max_length=256`…).
     """

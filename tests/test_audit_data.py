@@ -105,24 +105,27 @@ def small_file(tmp_path):
 
 
 def test_a_file_is_audited_as_a_beginner_would_encode_it(small_file, tokenizer):
-    found = audit_file(small_file, tokenizer, max_length=128, report=lambda _: None)
+    report = audit_file(small_file, tokenizer, max_length=128)
     texts = [f"<|user|> {p.user} <|bot|> {p.reply}" for p in to_pairs(read_dialogues(small_file))]
     real = sum(len(tokenizer.encode(text)) for text in texts)
-    assert numbers(found.report, "relleno-contado")["relleno"] == 75 * 128 - real
-    assert severity(found.report, "marcadores-rotos") == "aviso"
-    assert severity(found.report, "duplicados") == "grave"  # 5 de 25
-    assert severity(found.report, "fuga") == "grave"
-    assert "75 parejas" in found.assumed
+    assert numbers(report, "relleno-contado")["relleno"] == 75 * 128 - real
+    assert "75 parejas" in report.assumed
+    # Lo del archivo se mide; lo demás se supone, y nunca es grave.
+    assert severity(report, "duplicados") == "grave"  # 5 de 25
+    assert [f.check for f in report.findings if not f.supposed] == ["duplicados"]
+    assert severity(report, "fuga") == severity(report, "relleno-contado") == "aviso"
+    assert report.findings[0].places == (21, 22, 23, 24, 25)
+    assert "En el archivo, líneas 21, 22" in report.findings[0].evidence
 
 
 def test_a_prepared_tokenizer_is_audited_with_its_template(small_file, chat_tokenizer):
-    found = audit_file(small_file, chat_tokenizer, by_pairs=False, report=lambda _: None)
-    assert {f.check for f in found.report.findings} == {"duplicados"}
+    report = audit_file(small_file, chat_tokenizer, by_pairs=False)
+    assert {f.check for f in report.findings} == {"duplicados"}
 
 
 def test_the_real_sample_gives_the_known_numbers(shared_data, gpt2_tokenizer):
     path = shared_data / "dailydialog" / "train_1k.jsonl"
-    report = audit_file(path, gpt2_tokenizer, report=lambda _: None).report
+    report = audit_file(path, gpt2_tokenizer)
     padding = numbers(report, "relleno-contado")
     assert padding["parejas"] == 6386
     assert padding["proporcion"] == pytest.approx(0.7156, abs=1e-4)
@@ -137,7 +140,9 @@ def test_the_real_sample_gives_the_known_numbers(shared_data, gpt2_tokenizer):
 
 
 def test_a_wrong_kind_of_dialogues_is_explained():
-    with pytest.raises(ValueError, match="el elemento 0 es int"):
+    with pytest.raises(
+        ValueError, match="dialogues, diálogo 0: se esperaba un objeto JSON, y hay un número"
+    ):
         audit(dialogues=[3])
 
 

@@ -40,19 +40,46 @@ def talks(tmp_path):
     return path
 
 
-def test_something_grave_gives_one(talks, folder, capsys):
-    assert main(["auditar", str(talks), "--modelo", str(folder), "--longitud", "64"]) == 1
+@pytest.fixture
+def repeated(tmp_path):
+    """Un archivo en que la mitad de los diálogos se repiten."""
+    path = tmp_path / "repes.jsonl"
+    lines = [{"dialog": [f"¿Qué hay, {k % 10}?", "Nada nuevo."]} for k in range(20)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def test_something_grave_in_the_file_gives_one(repeated, capsys):
+    assert main(["auditar", str(repeated)]) == 1
     out = capsys.readouterr().out
-    assert "Leídos 20 diálogos, que dan 40 parejas" in out
-    assert "[GRAVE] relleno-contado" in out
-    assert "<|user|> en " in out
+    assert "leídos 20 diálogos. Sin un tokenizador solo se mira el archivo." in out
+    assert "[GRAVE] duplicados" in out and "En el archivo, líneas 11, 12" in out
+
+
+def test_what_is_only_supposed_is_never_grave_nor_fails(talks, folder, capsys):
+    supposed = ["auditar", str(talks), "--modelo", str(folder), "--longitud", "64"]
+    assert main([*supposed, "--fail-on", "nota"]) == 0
+    out = capsys.readouterr().out
+    assert "leídos 20 diálogos, que dan 40 parejas" in out
+    assert re.search(
+        r"Auditoría: nada que objetar; si se ajustara como se supone, \d cosas que mirar\.", out
+    )
+    assert "[AVISO, SUPUESTO] relleno-contado" in out and "GRAVE" not in out
+    assert "Sin comprobar" not in out  # solo se cuenta
+    main([*supposed, "--todo"])
+    whole = capsys.readouterr().out
+    assert "Sin comprobar:" in whole and "<|user|> en " in whole
+    main([*supposed, "--json"])
+    data = json.loads(capsys.readouterr().out)
+    assert data["grave"] is False and all(f["supposed"] for f in data["findings"])
+    assert "20 diálogos" in data["assumed"]
 
 
 def test_of_too_many_dialogues_a_sample_is_seen_and_said(talks, folder, capsys, monkeypatch):
     monkeypatch.setattr("course_lib.audit.naive.DIALOGUES", 12)
     main(["auditar", str(talks), "--modelo", str(folder), "--longitud", "64"])
     said = capsys.readouterr().out
-    assert re.match(r"Leídos 20 diálogos \(se miran \d+, elegidos por su huella", said)
+    assert re.match(r".*: leídos 20 diálogos \(se miran \d+, elegidos por su huella", said)
 
 
 def test_a_prepared_tokenizer_and_a_split_by_dialogue_give_zero(talks, chat_folder, capsys):
@@ -64,21 +91,32 @@ def test_warnings_alone_give_zero(talks, chat_folder, capsys):
     text = talks.read_text(encoding="utf-8")
     talks.write_text(f"{text}\n{text.splitlines()[0]}", encoding="utf-8")  # uno de 21, repetido
     assert main(["auditar", str(talks), "--modelo", str(chat_folder), "--dialogos"]) == 0
+    assert main(["auditar", str(talks), "--falla-con", "aviso"]) == 1
     out = capsys.readouterr().out
     assert "[AVISO] duplicados" in out and "[GRAVE]" not in out
 
 
-def test_json_is_for_machines(talks, folder, capsys):
-    assert main(["auditar", str(talks), "--modelo", str(folder), "--json"]) == 1
-    data = json.loads(capsys.readouterr().out)
-    assert data["grave"] is True
-    assert {"findings", "abstained", "passed"} <= data.keys()
+def test_json_is_for_machines_and_has_an_end(repeated, capsys):
+    line = repeated.read_text(encoding="utf-8").splitlines()[0]
+    skipped = json.dumps({"dialog": ["¿Hay alguien?"]})
+    repeated.write_text("\n".join([line] * 900 + [skipped]), encoding="utf-8")
+    assert main(["auditar", str(repeated), "--json"]) == 1
+    out = capsys.readouterr().out
+    data = json.loads(out)
+    assert data["grave"] is True and {"findings", "abstained", "passed"} <= data.keys()
+    (found,) = data["findings"]
+    assert (len(found["rows"]), found["rows_total"]) == (200, 899) and len(out) < 30_000
+    assert "menos de dos turnos" in data["notices"][0]
 
 
 def test_bad_input_gives_two_and_is_explained(talks, folder, tmp_path, capsys):
     complaints = [
         (["no-existe.jsonl", "--modelo", folder], "No existe el archivo"),
         ([talks, "--modelo", folder, "--longitud", "2"], "Una longitud de 2 tokens"),
+        ([talks, "--modelo", folder, "--longitud", 10**6], "a 131.072, que es lo más"),
+        ([talks, "--modelo", folder, "--longitud", 10**12], "a 131.072, que es lo más"),
+        ([talks, "--anotar"], "en el archivo de --conocidos: di cuál"),
+        ([talks, "--conocidos", talks], "no es de los que escribe --anotar"),
         ([talks, "--modelo", tmp_path / "nada"], "No existe la carpeta"),
         ([tmp_path, "--modelo", folder], "es una carpeta: da el archivo"),
     ]
@@ -102,12 +140,12 @@ def test_a_template_that_does_not_mark_replies_counts_everything(
 
 
 def test_a_check_that_fails_inside_is_in_the_headline_and_in_the_exit_code(
-    talks, folder, capsys, monkeypatch
+    talks, capsys, monkeypatch
 ):
     report = Report(failed=(Abstention("sin-fin", "IndexError: list index out of range"),))
     assert "Auditoría: 1 comprobación falló por dentro." in str(report)
     assert "sin-fin: IndexError" in str(report) and "sin-fin: IndexError" in report._repr_html_()
     assert json.loads(report.to_json())["failed"][0]["check"] == "sin-fin"
     monkeypatch.setattr("course_lib.audit.naive.audit", lambda *_, **__: report)
-    assert main(["auditar", str(talks), "--modelo", str(folder)]) == 3
+    assert main(["auditar", str(talks)]) == 3
     assert "1 comprobación falló por dentro" in capsys.readouterr().out

@@ -73,10 +73,10 @@ BROKEN_LINES = {
     "a turn is a number": ({"dialog": ["a", 5]}, "línea 3: «dialog» debe ser una lista de textos"),
     "messages is null": ({"messages": None}, "línea 3: «messages» debe ser una lista, y es null"),
     "message without content": ([{"role": "user"}], "línea 3, mensaje 1: debe llevar"),
-    "message is text": (["hola"], "línea 3, mensaje 1: debe llevar"),
+    "message is text": ({"messages": ["hola"]}, "línea 3, mensaje 1: debe llevar"),
     "unknown role": (messages("user", "bot"), "línea 3, mensaje 2: el papel «bot» no existe"),
     "role of a wrong type": ([{"role": ["user"], "content": "a"}], "línea 3, mensaje 1: el papel"),
-    "content is null": ([{"role": "user", "content": None}], "mensaje 1: «content».*es null"),
+    "content is a number": ([{"role": "user", "content": 5}], "mensaje 1: «content».*un número"),
 }
 
 
@@ -138,7 +138,7 @@ def test_a_line_of_100_megabytes_is_refused_without_taking_memory(file):
 
 @each("name", ["mis.txt", "mis.csv", "mis"])
 def test_a_suffix_that_is_not_json_is_refused_with_the_way_out(tmp_path, name):
-    with pytest.raises(ValueError, match=r"no acaba en \.jsonl ni en \.json: cambia"):
+    with pytest.raises(ValueError, match=r"no acaba en \.jsonl ni en \.json .*: cambia"):
         read_dialogues(write(tmp_path / name, GOOD))
 
 
@@ -157,6 +157,10 @@ SKIPPED = {
     "one turn and uneven acts": ({"dialog": ["Hola."], "act": [1, 2]}, "menos de dos turnos"),
     "no turns": ({"dialog": []}, "menos de dos turnos"),
     "an empty turn": ({"dialog": ["Hola.", " \t", "Adiós."]}, "turno vacío"),
+    "content is null": (
+        [{"role": "user", "content": None}, {"role": "assistant", "content": "a"}],
+        "turno vacío",
+    ),
     "a marker inside a turn": ({"dialog": ["a<|bot|>b", "c"]}, "marcador"),
     "a marker of another model": ({"dialog": ["a", "<|IM_start2|>c"]}, "marcador"),
     "half a character": ('{"dialog": ["a", "b\\ud83d"]}', "medio carácter Unicode"),

@@ -48,7 +48,7 @@ def audit(
     """Busca en un ajuste los errores más corrientes. Todo es opcional: se audita lo que se dé.
 
     Args:
-        dialogues: un archivo `.json` o `.jsonl`, o una lista de `Dialogue`.
+        dialogues: los diálogos, de cualquier sitio del que los lea `read_dialogues`.
         tokenizer: el tokenizador.
         train_dataset: un `Dataset` o una lista de diccionarios con `input_ids` y lo demás.
         eval_dataset: lo mismo, apartado para medir.
@@ -90,6 +90,7 @@ def audit(
         outcomes = {name: CHECKS[name](case) for name in names}
         example = case.example(case.rows[0]) if case.has_rows else None
     return Report(
+        notices=tuple(case.notices),
         findings=worst_first(o for o in outcomes.values() if isinstance(o, Finding)),
         abstained=tuple(Abstention(n, o) for n, o in outcomes.items() if isinstance(o, str)),
         passed=tuple(name for name, outcome in outcomes.items() if outcome is None),

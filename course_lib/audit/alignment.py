@@ -5,7 +5,7 @@ from collections import Counter
 from course_lib.audit.case import Case
 from course_lib.audit.engine import Seen, check, share
 from course_lib.audit.recipe import call_of
-from course_lib.audit.rows import Row, mask_fault
+from course_lib.audit.rows import mask_fault
 
 
 @check("descuadre", "rows_or_call", grave=0.20, aviso=0.01)
@@ -15,36 +15,20 @@ def misaligned(case: Case, _):
         kind = max(case.slips, key=lambda name: len(case.slips[name]))
         rows = case.slips[kind]
         value = Counter(rows.values()).most_common(1)[0][0]
+        say = ["malas_filas", kind, kind == "valor" and value == case.pad and "mismo"]
         # Sin saber qué modelo es, podría ser uno con codificador, con sus etiquetas aparte.
-        unsure = case.model is None and kind in ("ajenas", "largos")
-        words = {"at_most": "aviso" if unsure else None, "title": f"titulo_{kind}"}
-        return Seen(share("malas", [*rows], case.rows), rows, ["filas_malas", kind], **words,
-                    valor=value)  # fmt: skip
-    marks = case.ends | {case.bos}
-    if case.has_rows and not case.collated.block_mask:
-        faults = {r: mask_fault(r.ids, r.mask, case.pad, marks) for r in case.rows}
-        if seen := _masked(case, faults, [*case.rows]):
-            return seen
-    call = call_of(case)
-    if isinstance(call, str) or call[1] is None:
-        return None
-    ids, masks, pad = call
-    asked = {i: mask_fault(row, mask, pad, marks) for i, (row, mask) in enumerate(zip(ids, masks))}
-    return _masked(case, asked, ids)
-
-
-def _masked(case: Case, faults: dict, whole: list) -> Seen | None:
-    """Lo que se ve en las máscaras, si en alguna se ve algo."""
-    for kind in ("tapa", "relleno"):
-        guilty = [row for row, fault in faults.items() if fault == kind]
-        if guilty:
-            mild = isinstance(guilty[0], Row) and all(_only_ends(case, row) for row in guilty)
-            words = {"title": f"titulo_{kind}", "at_most": "aviso" if mild else None}
-            return Seen(share("malas", guilty, whole), guilty, ["filas_malas", kind], **words)
+        limit = "aviso" if case.model is None and kind in ("ajenas", "largos") else None
+        numbers = share("malas", [*rows], case.rows) | {"valor": value}
+        return Seen(numbers, rows, say, cause=kind, at_most=limit)
+    call, asked = call_of(case), []
+    if not isinstance(call, str) and call[1] is not None:
+        asked = [(i, ids, mask) for i, (ids, mask) in enumerate(zip(*call[:2]))]
+    trained = case.has_rows and not case.collated.block_mask
+    for group in ([(row, row.ids, row.mask) for row in case.rows] if trained else [], asked):
+        faults = {who: mask_fault(ids, mask, case.pad, case.marks) for who, ids, mask in group}
+        for kind in ("tapa", "fines", "relleno"):
+            if guilty := [who for who, fault in faults.items() if fault == kind]:
+                limit = "aviso" if kind == "fines" else None
+                numbers = share("malas", guilty, group)
+                return Seen(numbers, guilty, ["malas_filas", kind], cause=kind, at_most=limit)
     return None
-
-
-def _only_ends(case: Case, row: Row) -> bool:
-    """Si lo que la máscara calla o enseña de más son solo fines y relleno."""
-    hidden = {i for i, m in zip(row.ids, row.mask or []) if not m}
-    return hidden <= case.ends | {case.pad}

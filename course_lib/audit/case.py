@@ -2,10 +2,9 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property, wraps
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from course_lib.audit.report import Example
@@ -30,6 +29,7 @@ FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
 SLIPPING = 0.01  # de las filas, para decir que las etiquetas no casan
 CHAT_SHARE = 0.5  # de filas con turnos reconocidos o con el comienzo enmascarado
 CHAT_PROBE = 200  # filas en las que se buscan los marcadores
+DIALOGUES = 50_000  # los que se guardan en memoria, si no lo estaban ya
 
 
 def once(function: Callable) -> Callable:
@@ -118,19 +118,22 @@ class Case:
         """Los ids que acaban un turno."""
         return end_ids(self.tokenizer, self.model)
 
+    @property
+    def marks(self) -> set[int]:
+        """Los ids que empiezan o acaban algo."""
+        return self.ends | ({self.bos} - {None})
+
     @cached_property
     def stops(self) -> tuple[set[int], bool]:
         """Los ids en que se para al generar, y si el modelo, o la llamada, dice cuáles son."""
-        call, config = self.generation or {}, dig(self.model, "config.eos_token_id")
-        told = [call.get("eos_token_id"), dig(call.get("generation_config"), "eos_token_id")]
-        own = dig(self.model, "generation_config.eos_token_id")
+        call, own = self.generation or {}, dig(self.model, "generation_config.eos_token_id")
+        told = call.get("eos_token_id", dig(call.get("generation_config"), "eos_token_id"))
         # Sin generation_config propia es la del modelo, que en uno recién hecho no dice nada.
-        if own != config or not dig(self.model, "generation_config._from_model_config"):
-            told.append(own)
-        value = next((value for value in told if value is not None), None)
-        ids = own if value is None else value
+        fresh = dig(self.model, "generation_config._from_model_config")
+        known = told is not None or not fresh or own != dig(self.model, "config.eos_token_id")
+        ids = own if told is None else told
         stops = {*ids} if isinstance(ids, list | tuple) else {ids}
-        return stops | {dig(self.tokenizer, "eos_token_id")}, value is not None
+        return stops | {dig(self.tokenizer, "eos_token_id")}, known and ids is not None
 
     @cached_property
     def collated(self) -> Collated | str:
@@ -176,8 +179,9 @@ class Case:
         if not self.has_rows or self.collated.masked_language or coded:
             return found
         for row in self.rows:
-            if slip := slip_of(row):
-                found.setdefault(slip[0], {})[row] = slip[1]
+            kind, value = slip_of(row) or ("", 0)
+            found.setdefault(kind, {})[row] = value
+        found.pop("", None)
         return found if sum(map(len, found.values())) >= SLIPPING * len(self.rows) else {}
 
     @cached_property
@@ -220,17 +224,19 @@ class Case:
 
     @cached_property
     def conversations(self) -> list[Dialogue] | None:
-        """Los diálogos: los dados, los de un archivo o los de una columna `messages`."""
-        given, data = self.dialogues, self.train_dataset
-        if isinstance(given, str | Path):
-            return read_dialogues(given, report=lambda _: None)
-        if given is None:
-            first = data[0] if data is not None and len(data) else None
-            if not hasattr(first, "keys") or "messages" not in first:
-                return None
-            whole = hasattr(data, "column_names")
-            given = data["messages"] if whole else [row["messages"] for row in data]
-        return [_as_dialogue(item, i) for i, item in enumerate(given)]
+        """Los diálogos: los dados o los de una columna `messages`; lo saltado, en `notices`."""
+        given, data, self.notices = self.dialogues, self.train_dataset, []
+        if isinstance(given, list | tuple):
+            return read_dialogues(given, self.notices.append) if given else []
+        if given is not None:
+            return read_dialogues(given, self.notices.append, DIALOGUES)
+        first = data[0] if data is not None and len(data) else None
+        if not hasattr(first, "keys") or "messages" not in first:
+            return None
+        whole = hasattr(data, "column_names")
+        messages = data["messages"] if whole else [row["messages"] for row in data]
+        with suppress(ValueError):  # que no se entiendan no impide mirar lo demás
+            return read_dialogues(messages, self.notices.append, DIALOGUES)
 
     @once
     def kinds_of(self, row: Row) -> list[Kind]:
@@ -292,19 +298,3 @@ class Case:
                     backend.enable_truncation(**truncation)
                 if padding is not None:
                     backend.enable_padding(**padding)
-
-
-def _as_dialogue(item: Any, index: int) -> Dialogue:
-    if isinstance(item, Dialogue):
-        return item
-    if isinstance(item, dict):
-        item = item.get("messages") or item.get("dialog") or []
-    if isinstance(item, list | tuple) and all(isinstance(turn, str) for turn in item):
-        return Dialogue(tuple(item))
-    if isinstance(item, list | tuple) and all(isinstance(m, dict) for m in item):
-        texts = tuple(str(m.get("content") or "") for m in item)
-        return Dialogue(texts, roles=tuple(str(m.get("role")) for m in item))
-    raise ValueError(
-        f"dialogues debe ser una ruta o una lista de Dialogue, y el elemento {index} es "
-        f"{type(item).__name__}: léelos con read_dialogues."
-    )

@@ -31,15 +31,17 @@ class Seen:
         rows: las filas en que se ve, o sus números. La primera `Row` sirve de ejemplo.
         say: los nombres de las frases de su prueba; los vacíos se saltan.
         severity: la gravedad, si no es la que tocaría; `at_most`, la mayor que puede tener.
-        title: el nombre de su título; si acaba en «_algo», «duele_algo» y «arreglo_algo», si los
-            hay, sustituyen a los de la ficha. `example`: el ejemplo, si no es la primera fila.
+        title: el nombre de su título; `example`, el ejemplo, si no es la primera fila.
+        cause: la causa, si tiene título, porqué o arreglo propios (`arreglo_causa`…); sin `say`, su
+            prueba es la frase con su nombre.
         words: lo que las frases nombran y no son cifras.
     """
 
-    def __init__(self, numbers: dict, rows: Iterable = (), say: Sequence = ("prueba",),
+    def __init__(self, numbers: dict, rows: Iterable = (), say: Sequence = (),
                  severity: str | None = None, at_most: str | None = None, title: str = "titulo",
-                 example: Example | None = None, **words):  # fmt: skip
-        self.numbers, self.say, self.title, self.words = numbers, say, title, words
+                 example: Example | None = None, cause: str = "", **words):  # fmt: skip
+        self.numbers, self.title, self.words = numbers, title, words
+        self.cause, self.say = cause, say or [cause or "prueba"]
         self.severity, self.at_most, self.example = severity, at_most, example
         rows = tuple(rows)
         self.first = rows[0] if rows and isinstance(rows[0], Row) else None
@@ -48,7 +50,8 @@ class Seen:
     def finding(self, name: str, severity: str, case: Case | None = None) -> Finding:
         """El hallazgo, con los textos de la comprobación `name`."""
         texts, spanish = CATALOGUE[name], _Spanish()
-        variant = self.title.removeprefix("titulo")
+        own = {key: texts.get(f"{key}_{self.cause}", texts[key])
+               for key in (self.title, "duele", "arreglo")}  # fmt: skip
         values = {"lista": self.rows} | self.numbers | self.words
         said = [spanish.vformat(texts[phrase], (), values) for phrase in self.say if phrase]
         if self.first and (seen := case.collated).sampled < seen.total:
@@ -57,11 +60,11 @@ class Seen:
         return Finding(
             check=name,
             severity=severity,
-            title=spanish.vformat(texts[self.title], (), values),
+            title=spanish.vformat(own[self.title], (), values),
             evidence=" ".join(said),
             numbers=self.numbers,
-            why=texts.get(f"duele{variant}", texts["duele"]),
-            mend=texts.get(f"arreglo{variant}", texts["arreglo"]),
+            why=own["duele"],
+            mend=own["arreglo"],
             lesson=texts["leccion"],
             rows=self.rows,
             example=case.example(self.first) if self.first else self.example,

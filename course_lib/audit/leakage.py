@@ -4,18 +4,29 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby, pairwise
+from typing import Any
 
 from course_lib.audit.case import Case
 from course_lib.audit.engine import Seen, check
 from course_lib.audit.prompts import source_messages
 from course_lib.audit.rows import all_ids, as_list, collate_sample, real_span
-from course_lib.dialogues import Dialogue, Pair, normalize, split_dialogues, to_pairs
+from course_lib.dialogues import (
+    Dialogue,
+    Pair,
+    normalize,
+    read_dialogues,
+    split_dialogues,
+    to_pairs,
+)
 
 SAME_NUMBERS = 0.30  # de los números comunes con turnos comunes, para creer que numeran lo mismo
 CHAINED = 0.20  # de los ejemplos encadenados a otro, para creer que se repartieron parejas
 RARE_TURN = 12  # letras: un turno más corto se repite en cualquier charla
 SHARED_TURNS = 0.50  # de los pares de turnos seguidos de un diálogo de prueba
 COMMONPLACE = 3  # veces que sale al entrenar; desde ahí, un saludo y su respuesta son frases hechas
+OFTEN, LONG_STEP = 8, 40  # veces que salen los trozos de varias ventanas; letras de dos turnos
+SHARED_PIECES, MIN_PIECES = 0.70, 12  # de los trozos de un ejemplo, y cuántos ha de tener
+PARTS = {"train": ("train",), "test": ("test", "validation", "valid", "eval", "dev")}
 READ_ROWS = 1500  # filas de las que se leen los turnos, que es lento
 MIN_ANSWERS = 20
 UNIQUE_SHARE, COMMON_SHARE = 0.30, 0.50
@@ -49,12 +60,51 @@ def split_for_audit(
 @check("fuga", grave=0.20, aviso=0.02, nota=0)
 def leak(case: Case):
     """Ejemplos de prueba que se vieron, o casi, al entrenar."""
-    train, test = case.train_dialogues, case.test_dialogues
+    train, test = _part(case.train_dialogues, "train"), _part(case.test_dialogues, "test")
+    test = test or (isinstance(case.train_dialogues, dict) and _part(case.train_dialogues, "test"))
     if train and test:
         return (pair_leak if isinstance(train[0], Pair) else dialogue_leak)(train, test)
     if case.eval_dataset is not None and case.has_rows and (held := all_ids(case.eval_dataset)):
         return row_leak(case, held)
     return "las dos partes: train_dialogues y test_dialogues, o train_dataset y eval_dataset"
+
+
+def _part(given: Any, part: str) -> Sequence | None:
+    """Los diálogos, las parejas o los textos que se dieron; de un `DatasetDict`, los de su parte."""
+    if isinstance(given, dict):
+        given = next((given[name] for name in PARTS[part] if name in given), None)
+    if given is None or not len(given) or isinstance(given[0], Pair | Dialogue):
+        return given
+    if all(isinstance(text, str) for text in given):
+        return [Dialogue((text,)) for text in given]
+    return read_dialogues(given, report=lambda _: None)
+
+
+def near(train: Iterable[Sequence[Hashable]], test: Iterable[Sequence[Hashable]]) -> set[int]:
+    """Los ejemplos de prueba que están casi enteros en uno de entrenamiento.
+
+    Se comparan de tres en tres palabras (o ids), y lo que se dice en muchos sitios no cuenta.
+    Es exacto y con menos cuentas que las de minhash: solo se apunta lo que sale en la prueba.
+    """
+
+    own = [set(zip(said, said[1:], said[2:])) for said in test]
+    where: dict[tuple, list[int]] = {piece: [] for some in own for piece in some}
+    for number, said in enumerate(train):
+        for piece in where.keys() & set(zip(said, said[1:], said[2:])):
+            where[piece].append(number)
+    found = set()
+    for i, some in enumerate(own):
+        rare = [where[piece] for piece in some if len(where[piece]) <= OFTEN]
+        hits = Counter(number for numbers in rare for number in numbers)
+        alike = sum(n >= SHARED_PIECES * len(rare) for n in hits.values())
+        # Si se parece a muchos, es que se escriben con molde.
+        if len(rare) >= MIN_PIECES and 0 < alike <= COMMONPLACE:
+            found.add(i)
+    return found
+
+
+def _words(turns: Iterable[str]) -> list[str]:
+    return " ".join(turns).split()
 
 
 def _seen(total: int, siblings: set[int], copies: set[int], replies: float | None = None) -> Seen:
@@ -79,6 +129,7 @@ def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Seen:
         siblings = _chained(texts_train, texts_test)
     times = Counter(texts_train)
     copies = {i for i, texts in enumerate(texts_test) if 0 < times[texts] < COMMONPLACE}
+    copies |= near(map(_words, texts_train), map(_words, texts_test)) - siblings
     said = {turn.strip() for pair in train for turn in (pair.user, pair.reply)}
     replies = sum(pair.reply.strip() in said for pair in test) / len(test)
     return _seen(len(test), siblings, copies, replies)
@@ -86,18 +137,28 @@ def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Seen:
 
 def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Seen:
     """La fuga entre dos listas de diálogos: copias, y diálogos que comparten sus turnos."""
-    turns_train = [tuple(map(normalize, d.turns)) for d in train]
-    turns_test = [tuple(map(normalize, d.turns)) for d in test]
+    turns_train, turns_test = ([_said(d) for d in part] for part in (train, test))
     known = set(turns_train)
     copies = {i for i, turns in enumerate(turns_test) if turns in known}
+    copies |= near(map(_words, turns_train), map(_words, turns_test))
     steps = Counter(step for turns in turns_train for step in set(pairwise(turns)))
-    rare = [[steps[s] > 0 for s in pairwise(t) if steps[s] < COMMONPLACE] for t in turns_test]
+
+    def common(step: tuple[str, str]) -> bool:  # las ventanas de una charla la repiten
+        return steps[step] >= (OFTEN if len("".join(step)) >= LONG_STEP else COMMONPLACE)
+
+    rare = [[steps[s] > 0 for s in pairwise(t) if not common(s)] for t in turns_test]
     siblings = {i for i, own in enumerate(rare) if own and sum(own) >= SHARED_TURNS * len(own)}
     siblings = (siblings | _chained(_edges(turns_train), _edges(turns_test))) - copies
     said = {turn for turns in turns_train for turn in turns}
     replies = [turn in said for turns in turns_test for turn in turns[1:]]
     share = sum(replies) / len(replies) if replies else None
     return _seen(len(test), siblings, copies, share)
+
+
+def _said(dialogue: Dialogue) -> tuple[str, ...]:
+    """Los turnos, comparables y sin el mensaje de sistema, que es de todos."""
+    roles = dialogue.roles or [""] * len(dialogue.turns)
+    return tuple(normalize(t) for t, r in zip(dialogue.turns, roles, strict=True) if r != "system")
 
 
 def row_leak(case: Case, held: list[tuple[int, Sequence[int]]]) -> Seen:
@@ -107,8 +168,10 @@ def row_leak(case: Case, held: list[tuple[int, Sequence[int]]]) -> Seen:
         ids = as_list(ids)
         return tuple(ids[slice(*real_span(ids, None, case.pad, case.pad))])
 
-    known = {bare(ids) for _, ids in all_ids(case.train_dataset)}
-    copies = {number for number, ids in held if bare(ids) in known}
+    rows = [bare(ids) for _, ids in all_ids(case.train_dataset)]
+    known, tests = set(rows), [bare(ids) for _, ids in held]
+    alike = near(rows, tests)
+    copies = {held[i][0] for i, ids in enumerate(tests) if i in alike or ids in known}
     siblings: set[int] = set()
     if case.roles is not None and len(case.train_dataset) + len(held) <= READ_ROWS:
         train, test = (_edges_read(case, d) for d in (case.train_dataset, case.eval_dataset))

@@ -1,22 +1,31 @@
 """Auditar un archivo de diálogos antes de tener nada más: se simula lo que haría un principiante.
 
-Con un tokenizador como el de GPT-2, sin plantilla ni relleno propio, se codifica como la lección
-original: parejas sueltas, marcadores como texto y relleno fijo que cuenta en la pérdida. Con uno ya
-preparado se usa su plantilla de chat.
+Con un tokenizador como el de GPT-2, sin plantilla, se codifica como la lección original: parejas
+sueltas, marcadores como texto y relleno fijo que cuenta en la pérdida. Con uno que la tenga se usa
+su plantilla de chat.
 """
 
+import multiprocessing
 import random
-from collections.abc import Callable
+import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from course_lib import shorten
 from course_lib.audit import audit
 from course_lib.audit.engine import Seen, grade
 from course_lib.audit.leakage import pair_leak, split_for_audit
-from course_lib.audit.report import Report, worst_first
+from course_lib.audit.report import SEVERITIES, Finding, Report, worst_first
 from course_lib.audit.supervision import PADDING_LEVELS
-from course_lib.dialogues import Pair, iter_dialogues, sample_dialogues, to_pairs
+from course_lib.dialogues import (
+    Dialogue,
+    Pair,
+    fingerprint,
+    iter_dialogues,
+    sample_dialogues,
+    to_pairs,
+)
 from course_lib.encoding import (
     Encoded,
     collate,
@@ -31,78 +40,169 @@ from course_lib.tables import mean, number
 DIALOGUES = 50_000  # los que se guardan en memoria, como mucho
 ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
-
-
-@dataclass(frozen=True)
-class FileAudit:
-    """El informe y, en una frase, lo que se simuló para hacerlo."""
-
-    report: Report
-    assumed: str
+LONGEST = 131_072  # tokens de un ejemplo, aunque el tokenizador no ponga tope
+SIMULATED = 4_000_000  # tokens de lo que se codifica, como mucho, relleno incluido
+TEMPLATE_SECONDS, TEMPLATE_BYTES = 20, 1 << 30  # lo que puede tardar y ocupar una plantilla
 
 
 def audit_file(
-    path: str | Path,
-    tokenizer,
-    max_length: int = 128,
-    by_pairs: bool = True,
-    report: Callable[[str], None] = print,
-) -> FileAudit:
-    """Audita un archivo de diálogos con el tokenizador con que se va a ajustar.
+    path: str | Path, tokenizer=None, max_length: int = 128, by_pairs: bool = True
+) -> Report:
+    """Audita un archivo de diálogos y, si se da el tokenizador, el ajuste que se haría con ellos.
+
+    Lo que se ve en el propio archivo se distingue de lo que se supone (`Finding.supposed`), que
+    nunca es grave.
 
     Args:
-        path: el archivo, como en `read_dialogues`.
+        path: el archivo o la carpeta, como en `read_dialogues`.
         tokenizer: recién cargado; si no tiene relleno, se le asigna el de fin.
         max_length: tokens de cada ejemplo.
         by_pairs: si se supone un reparto de parejas; si no, de diálogos enteros.
-        report: adónde van los avisos de la lectura.
 
     Raises:
         FileNotFoundError: si no existe el archivo.
-        ValueError: si no se entiende o no da para repartirlo.
+        ValueError: si no se entiende, o la longitud o el tokenizador no valen.
     """
-    if max_length < 8:
-        raise ValueError(f"Una longitud de {max_length} tokens no da para una pareja: usa 8 o más.")
-    dialogues, total = sample_dialogues(iter_dialogues(path, report), DIALOGUES)
-    train, test = split_for_audit(dialogues, by_pairs)
-    own_padding = tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
-    prepared = tokenizer.chat_template and own_padding
-    sample = _some(pairs := to_pairs(dialogues), ROWS)
+    longest = min(LONGEST, getattr(tokenizer, "model_max_length", LONGEST))
+    if not 8 <= max_length <= longest:
+        raise ValueError(
+            f"Una longitud de {max_length} tokens no vale: usa de 8, que es lo menos que ocupa una "
+            f"pareja, a {number(longest)}, que es lo más que admite ese tokenizador o este auditor."
+        )
+    notices: list[str] = []
+    dialogues, total = sample_dialogues(iter_dialogues(path, notices.append), DIALOGUES)
+    few = f" (se miran {number(len(dialogues))}, elegidos por su huella; de ellos se habla abajo)"
+    read = f"{path}: leídos {_count(total, 'diálogo')}{few * (total > len(dialogues))}"
+    measured = audit(dialogues)
+    found = [_placed(finding, dialogues) for finding in measured.findings]
+    assumed = f"{read}. Sin un tokenizador solo se mira el archivo."
+    if tokenizer is not None:
+        supposed, said = _simulate(dialogues, tokenizer, max_length, by_pairs, measured)
+        found += [replace(f, supposed=True, severity=max(f.severity, "aviso", key=SEVERITIES.index))
+                  for f in supposed.findings]  # fmt: skip
+        measured = replace(supposed, passed=measured.passed + supposed.passed,
+                           failed=measured.failed + supposed.failed)  # fmt: skip
+        assumed = f"{read}{said}"
+    return replace(measured, findings=tuple(found), notices=tuple(notices), assumed=assumed)
+
+
+def _simulate(
+    dialogues: list[Dialogue], tokenizer, max_length: int, by_pairs: bool, measured: Report
+) -> tuple[Report, str]:
+    """Lo que se vería en el ajuste que se supone, y en qué consiste."""
+    pairs = to_pairs(dialogues)
+    sample = _some(pairs, max(1, min(ROWS, SIMULATED // max_length)))
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    prepared = _usable_template(tokenizer, sample)
+    try:
+        encode = _with_template if prepared else _as_original
+        rows = [encode(tokenizer, pair, max_length) for pair in sample]
+    except Exception as error:  # cada tokenizador falla a su manera
+        raise ValueError(
+            f"Ese tokenizador no puede codificar un diálogo ({shorten(error)}): revisa su carpeta."
+        ) from error
     if prepared:
-        rows = [_with_template(tokenizer, pair, max_length) for pair in sample]
         how = "la plantilla de chat del tokenizador y relleno hasta el más largo de cada lote"
     else:
-        tokenizer.pad_token = tokenizer.eos_token
-        rows = [vars(encode_original(tokenizer, p.user, p.reply, max_length)) for p in sample]
         how = (
             f"la codificación de la lección 04: marcadores como texto, relleno fijo a {max_length} "
             "con el token de fin, y todo cuenta (si vas a usar la plantilla de chat, da la carpeta "
             "de un tokenizador preparado con prepare_for_chat)"
         )
+    parts: dict = {}
+    with suppress(ValueError):  # de un solo diálogo no hay reparto que mirar
+        parts = dict(
+            zip(("train_dialogues", "test_dialogues"), split_for_audit(dialogues, by_pairs))
+        )
     result = audit(
         dialogues,
         tokenizer,
         rows,
-        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
-        train_dialogues=train,
-        test_dialogues=test,
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
+        checks=[abstention.check for abstention in measured.abstained],
+        **parts,
     )
     if not prepared:
         result = _with_padding(result, tokenizer, pairs, max_length)
     split, other = ("parejas", "diálogos enteros")[:: 1 if by_pairs else -1]
     with suppress(ValueError):  # demasiado pocos diálogos distintos
         result = _with_other_split(result, split_for_audit(dialogues, not by_pairs), other)
-    few = f" (se miran {number(len(dialogues))}, elegidos por su huella; de ellos se habla abajo)"
-    read = f"{number(total)} diálogos{few * (total > len(dialogues))}"
-    assumed = (
-        f"Leídos {read}, que dan {number(len(pairs))} parejas. Como del ajuste no hay nada más, se "
-        f"supone {how}; y un reparto al azar de {split}, un 10% para la prueba."
+    return result, (
+        f", que dan {_count(len(pairs), 'pareja')}. Como del ajuste no hay nada más, se supone "
+        f"{how}; y un reparto al azar de {split}, un 10% para la prueba."
     )
-    return FileAudit(result, assumed)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{number(n)} {what}{'s' * (n != 1)}"
+
+
+def _placed(finding: Finding, dialogues: list[Dialogue]) -> Finding:
+    """El hallazgo, con el sitio de cada fila en su archivo y la huella de su texto."""
+    seen = [dialogues[row] for row in finding.rows]
+    places = tuple(int(dialogue.source.rpartition(" ")[2]) for dialogue in seen)
+    where = seen[0].source.rpartition(" ")[0].rpartition(", ")[2] if seen else ""
+    shown = ", ".join(map(str, places[:8])) + " y más" * (len(places) > 8)
+    said = f" En el archivo, {where}{'s' * (len(seen) > 1)} {shown}." if seen else ""
+    marks = tuple(f"{fingerprint(dialogue):016x}" for dialogue in seen)
+    return replace(finding, evidence=finding.evidence + said, places=places, marks=marks)
+
+
+def _usable_template(tokenizer, pairs: list[Pair]) -> bool:
+    """Si hay plantilla de chat; se prueba aparte, que podría estar rota o no acabar nunca."""
+    if isinstance(tokenizer.chat_template, dict):
+        if "default" not in tokenizer.chat_template:
+            names = "», «".join(map(shorten, tokenizer.chat_template))
+            raise ValueError(
+                f"Ese tokenizador tiene varias plantillas de chat («{names}») y ninguna se llama "
+                "«default»: deja en él la que vayas a usar."
+            )
+        tokenizer.chat_template = tokenizer.chat_template["default"]
+    if not tokenizer.chat_template:
+        return False
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    here, there = context.Pipe(duplex=False)
+    talks = [pair_messages(pair.user, pair.reply) for pair in pairs]
+    child = context.Process(target=_try_template, args=(tokenizer, talks, there), daemon=True)
+    child.start()
+    there.close()
+    try:
+        problem = here.recv() if here.poll(TEMPLATE_SECONDS) else "no acaba nunca"
+    except EOFError:
+        problem = "agota la memoria"
+    finally:
+        child.kill()
+        child.join()
+    if problem:
+        raise ValueError(
+            f"La plantilla de chat de ese tokenizador no puede escribir un diálogo ({problem}): "
+            "corrígela, o bórrala para auditar sin ella."
+        )
+    return True
+
+
+def _try_template(tokenizer, talks: list[list[dict]], answer) -> None:
+    """Escribe los diálogos en un proceso aparte, y contesta qué pasó; vacío, si nada."""
+    try:
+        if sys.platform == "linux":
+            import resource
+
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + TEMPLATE_BYTES
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        tokenizer.apply_chat_template(talks, tokenize=False)
+        answer.send("")
+    except BaseException as error:
+        answer.send(shorten(f"{type(error).__name__}: {error}"))
 
 
 def _some(pairs: list[Pair], limit: int) -> list[Pair]:
     return pairs if len(pairs) <= limit else random.Random(0).sample(pairs, limit)
+
+
+def _as_original(tokenizer, pair: Pair, max_length: int) -> dict:
+    """Una pareja como en la lección 04."""
+    return vars(encode_original(tokenizer, pair.user, pair.reply, max_length))
 
 
 def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:

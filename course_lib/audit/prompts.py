@@ -239,9 +239,8 @@ def another_template(case: Case, tried: list[Asked]):
     if numbers["proporcion"] >= FAILING:
         cause = Counter(t.cause for t in failed).most_common(1)[0][0]
         guilty = [t for t in failed if t.cause == cause]
-        ids, words = guilty[0].ids, {"title": f"titulo_{cause}" if cause else "titulo"}
-        if cause == "final":
-            words |= {"say": ["final"], "at_most": "aviso" if guilty[0].learnt else None}
+        ids, say = guilty[0].ids, ["final" if cause == "final" else "prueba"]
+        words = {"say": say, "cause": cause, "at_most": "aviso" if guilty[0].learnt else None}
     elif len(drifting) >= DRIFTING * len(tried):
         guilty, ids = drifting, drifting[0].history
         words = {"say": ["historia"], "severity": "aviso"}
@@ -297,8 +296,8 @@ def double_bos(case: Case, _, bos: int, __):
     if found := double or stray:
         at = 0 if double else stray_bos(case, found[0])
         start = case.decode(found[0].real[max(0, at - 3) : at + 4])
-        words = {"title": "titulo" if double else "titulo_medio", "comienzo": start}
-        return Seen(share("dobles", found, rows), found, ["prueba" if double else "medio"], **words)
+        cause = "" if double else "medio"
+        return Seen(share("dobles", found, rows), found, cause=cause, comienzo=start)
     call, options = call_of(case), []
     asked = [] if isinstance(call, str) else call[0]
     asked = [list(dropwhile(lambda token: token == case.pad, ids)) for ids in asked]
@@ -309,8 +308,7 @@ def double_bos(case: Case, _, bos: int, __):
     if not asked:
         return None
     start = case.decode(asked[0][:5])
-    words = {"title": "titulo_peticion", "severity": "aviso", "comienzo": start}
-    return Seen({"dobles": len(asked)}, say=["peticion"], **words)
+    return Seen({"dobles": len(asked)}, cause="peticion", severity="aviso", comienzo=start)
 
 
 def stray_bos(case: Case, row: Row) -> int | None:

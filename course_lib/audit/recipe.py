@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise, takewhile
 from statistics import mean, median
@@ -10,11 +11,20 @@ from typing import Any
 from course_lib.audit.case import Case
 from course_lib.audit.engine import LACKS, Seen, check, grade
 from course_lib.audit.rows import as_list, dig
-from course_lib.audit.weights import peft_kinds
+from course_lib.audit.trial import rehearse
+from course_lib.audit.weights import STILL, peft_kinds, positions
 from course_lib.tables import number, percent, wilson
 
 LORA_RATE = 1e-4
-HALF = 0.5  # de max_length, gastado en la pregunta
+HIGH, HIGH_FULL = 5e-3, 5e-4  # las mayores con Adam; la segunda, en un modelo ya entrenado
+# Entre qué valores se mueven los ajustes; un cero los apaga.
+KNOBS = {"weight_decay": (0, 1), "max_grad_norm": (1e-3, math.inf), "adam_epsilon": (0, 1e-4),
+         "label_smoothing_factor": (0, 0.5)}  # fmt: skip
+SMOKE, EPOCHS = 10, 50  # pasos de una prueba rápida; épocas que son muchas
+SPENT, MOST = 1e-3, 0.9  # de la tasa pedida, y de los pasos o de ella
+STUCK = 0.95  # de los pesos, que un paso no mueve
+SAME = 0.1  # lo que puede diferir una proporción de otra
+HALF = 0.5  # de max_length, gastado en la pregunta, o de los pasos
 OVERFIT = {"grave": 1.10, "aviso": 1.02}  # veces la mejor pérdida de evaluación
 JUMP, RISE, WINDOW = 2.0, 0.5, 10  # veces el nivel, nats de más, y cuántas anotaciones lo dan
 BIG_GRADIENT, REPEATED = 100.0, 2
@@ -27,33 +37,101 @@ def no_evaluation(case: Case, args):
     """Un entrenamiento que no mide nada fuera de sus ejemplos."""
     strategy = dig(args, "eval_strategy", "no")
     strategy = str(getattr(strategy, "value", strategy))
+    total, every = steps_of(case), dig(args, "eval_steps") or 0
+    measured = any("eval_loss" in row for row in case.log or [])
+    if strategy == "steps" and total and every > total and not measured:
+        level = "nota" if total <= SMOKE else "aviso"
+        return Seen({"pasos": total, "eval_steps": int(every)}, cause="nunca", severity=level)
     never = strategy == "no"
     if not never and case.eval_dataset is None and case.train_dataset is None:
         return "los datos: train_dataset y eval_dataset"
     empty = case.eval_dataset is None or not len(case.eval_dataset)
-    if not (never or empty) or any("eval_loss" in row for row in case.log or []):
+    if not (never or empty) or measured:
         return None  # se mide, o se midió de otro modo y está en el registro
     what = "ambas" if never and empty else "estrategia" if never else "ejemplos"
     return Seen({"eval_strategy": strategy, "eval_dataset": not empty}, say=[what])
 
 
-@check("tasa-lora-baja", "args", ("model", "el modelo, para saber si lleva LoRA"), severity="aviso")
-def low_lora_rate(case: Case, args, _):
-    """Una tasa de ajuste completo con LoRA."""
+def steps_of(case: Case) -> int | None:
+    """Cuántos pasos dará el entrenamiento, si se sabe cuántas filas hay."""
+    if dig(case.args, "max_steps", 0) > 0:
+        return case.args.max_steps
+    data = dig(case.trainer, "train_dataset", case.train_dataset)
+    if not hasattr(data, "__len__") or dig(case.args, "train_batch_size") is None:
+        return None
+    batches = math.ceil(len(data) / (case.args.train_batch_size * case.args.world_size))
+    updates = math.ceil(batches / max(1, case.args.gradient_accumulation_steps))
+    return math.ceil(updates * case.args.num_train_epochs)
+
+
+def _optimizer(case: Case) -> tuple[list[float], str]:
+    """Las tasas con que se entrena de verdad y con qué: el optimizador manda sobre `args`."""
+    made = dig(case.trainer, "optimizer")
+    groups = [group for group in dig(made, "param_groups", []) if group["params"]]
+    if groups:
+        kind = type(dig(made, "optimizer", made)).__name__
+        return [group.get("initial_lr", group["lr"]) for group in groups], kind.lower()
+    optim = dig(case.args, "optim", "adamw")
+    return [dig(case.args, "learning_rate", 0.0)], str(getattr(optim, "value", optim))
+
+
+def _schedule(case: Case, total: int) -> list[float]:
+    """Por cuánto se multiplica la tasa, paso a paso, si lo dice el planificador."""
+    import torch
+    from transformers import get_scheduler
+
+    made, dummy = dig(case.trainer, "lr_scheduler"), torch.optim.SGD([torch.zeros(1)])
+    with suppress(Exception):  # los hay que piden más
+        warm, kind = case.args.get_warmup_steps(total), case.args.lr_scheduler_type
+        made = made or get_scheduler(kind, dummy, warm, total)
+    shape = dig(dig(made, "scheduler", made), "lr_lambdas", [])
+    return [shape[0](step) for step in range(0, total, -(-total // 100))] if shape else []
+
+
+@check("tasa-lora-baja", severity="aviso")
+def low_rate(case: Case):
+    """Una tasa que apenas mueve los pesos: por baja, o porque no llega a la pedida."""
+    logged = [row["learning_rate"] for row in case.log or [] if "learning_rate" in row]
+    if len(logged) >= STILL and not any(logged):
+        return Seen({"anotaciones": len(logged)}, cause="nula", severity="grave")
+    if case.args is None:
+        return LACKS["args"]
+    rate, total = max(_optimizer(case)[0]), steps_of(case) or 0
+    factors = _schedule(case, total) if total > 1 else []
+    spent = mean(f < SPENT for f in factors[1:]) if factors else 0
+    climb = factors.index(max(factors)) / len(factors) if factors else 0
+    numbers = {"learning_rate": rate, "pasos": total, "proporcion": max(spent, climb)}
+    if not rate or spent == 1:
+        return Seen(numbers, cause="nula", severity="grave")
+    if max(spent, climb) > HALF:
+        short = total <= SMOKE or max(spent, climb) < MOST < max(factors)
+        words = {"severity": "nota" if short else "aviso", "llega": rate * max(factors)}
+        return Seen(numbers, cause="agotada" if spent > climb else "calentamiento", **words)
+    if case.model is None:
+        return "el modelo, para saber si lleva LoRA"
     if not peft_kinds(case) & {"LORA", "ADALORA", "LOHA", "LOKR"}:
         return "un modelo con LoRA: este no lo lleva"
-    rate = args.learning_rate
-    return Seen({"learning_rate": rate}, minima=LORA_RATE) if rate < LORA_RATE else None
+    return Seen(numbers, minima=LORA_RATE) if rate < LORA_RATE else None
 
 
 @check("fp16-entrenable", "args", "model", severity="grave")
 def half_weights(case: Case, args, model):
-    """Pesos en media precisión que se entrenan con `fp16=True`."""
-    half = {name: weight for name, weight in model.named_parameters() if weight.requires_grad
-            and str(weight.dtype) == "torch.float16"}  # fmt: skip
-    if not half or not dig(args, "fp16"):
+    """Pesos en media precisión que se entrenan: en fp16 se rompen; en bf16, pueden no moverse."""
+    learnt = {n: w for n, w in model.named_parameters() if w.requires_grad and w.numel()}
+    half = {n: w for n, w in learnt.items() if str(w.dtype) == "torch.float16"}
+    if half:
+        cause = "" if dig(args, "fp16") else "pura"
+        return Seen({"matrices": len(half)}, say=[cause or "prueba"], cause=cause,
+                    nombres=", ".join([*half][:3]))  # fmt: skip
+    short = [w for w in learnt.values() if str(w.dtype) == "torch.bfloat16" and w.dim() > 1]
+    rates, kind = _optimizer(case)
+    if not short or "adam" not in kind:
         return None
-    return Seen({"matrices": len(half)}, nombres=", ".join([*half][:3]))
+    # Un paso de Adam mueve un peso lo que la tasa, y si no es medio escalón de bf16, se redondea.
+    sample = short[len(short) // 2].detach().flatten()[:10_000].float().abs()
+    stuck = (2.0 ** (sample.log2().floor() - 8) > max(rates)).float().mean().item()
+    numbers = {"matrices": len(short), "proporcion": stuck, "learning_rate": max(rates)}
+    return Seen(numbers, cause="bf16", severity="aviso") if stuck > STUCK else None
 
 
 @check("precision-imposible", "args")
@@ -65,21 +143,36 @@ def impossible_precision(case: Case, args):
     if torch.accelerator.is_available() and not dig(args, "use_cpu"):
         here = torch.accelerator.current_accelerator().type
     if dig(args, "fp16") and here == "cpu":
-        return Seen({"aparato": here, "fp16": True}, say=["fp16"], severity="grave")
+        return Seen({"aparato": here, "fp16": True}, cause="fp16", severity="nota")
     fast = here != "cpu" or dig(torch.cpu, "_is_avx512_bf16_supported", bool)()
     if here == "cuda":
         fast = torch.cuda.get_device_capability()[0] >= 8
     if fast or not dig(args, "bf16"):
         return None
-    return Seen({"aparato": here, "bf16": True}, say=["bf16"], severity="aviso")
+    level = "nota" if here == "cpu" else "aviso"
+    return Seen({"aparato": here, "bf16": True}, cause="bf16", severity=level)
 
 
 @check("acumulacion", "args", severity="aviso")
 def accumulation(case: Case, args):
-    """Acumular gradientes con un modelo que no sabe cuántos tokens hay en total."""
-    steps = dig(args, "gradient_accumulation_steps", 1)
+    """Una pérdida que el paso no promedia como se cree: al acumular, entre procesos o la propia."""
+    steps, gpus = dig(args, "gradient_accumulation_steps", 1), dig(args, "n_gpu", 1)
+    if case.model is not None and (found := _own_loss(case, steps, rehearse(case)[1])):
+        return found
+    several = dig(args, "world_size", 1) > 1
+    if gpus > 1 and not several:
+        return Seen({"gpus": gpus}, cause="un_proceso")
+    if dig(args, "average_tokens_across_devices", True) is False:
+        return Seen({"procesos": dig(args, "world_size", 1)}, cause="sin_promediar",
+                    severity="aviso" if several else "nota")  # fmt: skip
     if steps <= 1:
         return None
+    train, ratios = _series(case.log or [], "loss"), []
+    for step, held in _series(case.log or [], "eval_loss"):
+        near = [loss for at, loss in train if at <= step][-3:]
+        ratios += [mean(near) / held] if near and held > 0 else []
+    if len(ratios) >= STILL and all(abs(ratio / steps - 1) < SAME for ratio in ratios):
+        return Seen({"gradient_accumulation_steps": steps, "veces": mean(ratios)}, cause="escala")
     if case.model is None:
         return LACKS["model"]
     model = dig(case.model, "get_base_model", lambda: case.model)()
@@ -89,7 +182,35 @@ def accumulation(case: Case, args):
         accepts = any(p.kind == p.VAR_KEYWORD or p.name == "num_items_in_batch" for p in parameters)
     if accepts or dig(case.trainer, "compute_loss_func") is not None:
         return None
-    return Seen({"gradient_accumulation_steps": steps}, modelo=type(model).__name__)
+    numbers = {"gradient_accumulation_steps": steps}
+    return Seen(numbers, modelo=type(model).__name__)
+
+
+def _own_loss(case: Case, steps: int, found: dict[str, float]) -> Seen | None:
+    """Qué hace de más o de menos la pérdida propia del `Trainer`, medida en un lote."""
+    if not all(map(math.isfinite, found.values())) or not found.get("una"):
+        return None
+
+    def alike(name: str, times: float = 1.0, margin: float = 1e-4) -> bool:
+        return abs(found[name] - times * found["una"]) < margin * abs(times * found["una"])
+
+    several, divided = dig(case.args, "world_size", 1) > 1, alike("doble", 0.5, SAME)
+    counts = dig(case.trainer, "model_accepts_loss_kwargs")
+    counts = counts or dig(case.trainer, "compute_loss_func") is not None
+    counts = dig(case.trainer, "loss_is_scaled_for_ga", counts)  # ¿lo da por dividido Trainer?
+    averaged = dig(case.args, "average_tokens_across_devices")
+    causes = {
+        "sin_desplazar": (alike("sin_desplazar") and not alike("media"), "grave"),
+        "todo": (alike("todo") and not alike("media"), "aviso"),
+        "dos_veces": (steps > 1 and (alike("media", steps, SAME) or divided > counts), "aviso"),
+        "por_lotes": (steps > 1 and divided < counts, "aviso"),
+        "entre_procesos": (divided and averaged and alike("procesos"),
+                           "aviso" if several else "nota"),
+    }  # fmt: skip
+    seen = {cause: level for cause, (holds, level) in causes.items() if holds}
+    for cause, level in seen.items():
+        return Seen({"acumula": steps} | found, cause=cause, severity=level)
+    return None
 
 
 def call_of(case: Case) -> tuple | str:
@@ -155,7 +276,13 @@ def no_mask(case: Case, call: tuple):
 def max_length(case: Case, given: dict):
     """`max_length` en vez de `max_new_tokens`."""
     top, call = _option(given, "max_length"), call_of(case)
-    if top is None or _option(given, "max_new_tokens") is not None:
+    fresh = _option(given, "max_new_tokens")
+    asked = 0 if isinstance(call, str) else max(map(len, call[0]))
+    room, learnt = (math.inf, False) if case.model is None else positions(case.model)
+    if asked + (fresh or 0) > room:
+        numbers = {"peticion": asked, "nuevos": fresh or 0, "posiciones": room}
+        return Seen(numbers, cause="posiciones", severity="grave" if learnt else "aviso")
+    if top is None or fresh is not None:
         return None
     if isinstance(call, str):
         return "los input_ids de la llamada, para saber cuánto ocupa la pregunta"
@@ -165,38 +292,69 @@ def max_length(case: Case, given: dict):
     return Seen(numbers, severity=severity)
 
 
-@check("sobreajuste", "log")
-def overfitting(case: Case, log: list[dict]):
-    """La pérdida de evaluación sube mientras baja la de entrenamiento."""
+@check("sobreajuste")
+def overfitting(case: Case):
+    """La pérdida de evaluación sube mientras baja la de entrenamiento, o se dan épocas de más."""
+    epochs, log = dig(case.args, "num_train_epochs", 0), case.log or []
     held, train = _series(log, "eval_loss"), _series(log, "loss")
+    callbacks = dig(case.trainer, "callback_handler.callbacks", [])
+    careful = dig(case.args, "load_best_model_at_end") or "EarlyStopping" in str(callbacks)
+    if not held and epochs >= EPOCHS and dig(case.args, "max_steps", 0) <= 0 and not careful:
+        return Seen({"epocas": int(epochs)}, cause="epocas", severity="aviso")
     if len(held) < 2:
-        return "al menos dos evaluaciones (eval_loss) en el registro"
+        return "al menos dos evaluaciones (eval_loss) en el registro" if case.log else LACKS["log"]
     best_step, best = min(held, key=lambda point: point[1])
     last_step, last = held[-1]
     ratio = last / best if best > 0 else 1.0
     severity = grade(ratio, **OVERFIT)
-    if severity is None:
-        return None
+    numbers = {"mejor": best, "paso_mejor": best_step, "ultima": last, "veces": ratio}
     before = [loss for step, loss in train if step <= best_step][-3:]
     after = [loss for step, loss in train if step > best_step][-3:]
+    if severity is None:
+        return None
     if not before or not after:
-        return "la pérdida de entrenamiento (loss) antes y después de la mejor evaluación"
+        if severity != "grave" or train:
+            return "la pérdida de entrenamiento (loss) antes y después de la mejor evaluación"
+        return Seen(numbers, cause="sube", severity="aviso", paso_ultimo=last_step)
     if mean(after) >= mean(before):
         return None  # empeora en todas partes: no es sobreajuste
     if dig(case.args, "load_best_model_at_end"):
         severity = "nota"  # se queda con el mejor: solo se perdió tiempo
-    numbers = {"mejor": best, "paso_mejor": best_step, "ultima": last, "veces": ratio}
     words = {"paso_ultimo": last_step, "antes": mean(before), "despues": mean(after)}
     return Seen(numbers, severity=severity, **words)
 
 
-@check("tasa-alta", "log", severity="grave")
-def runaway(case: Case, log: list[dict]):
+@check("tasa-alta", severity="grave")
+def runaway(case: Case):
+    """Un entrenamiento que se desboca, en su registro, o que se desbocaría por sus ajustes."""
+    found = _runaway(case, case.log) if case.log else LACKS["log"]
+    return found if isinstance(found, Seen) else _declared(case) or found
+
+
+def _declared(case: Case) -> Seen | None:
+    """Una tasa o un ajuste fuera de lo usual."""
+    for name, (low, high) in KNOBS.items():
+        value = dig(case.args, name)
+        if isinstance(value, int | float) and value and not low <= value <= high:
+            return Seen({name: value}, cause="ajuste", severity="aviso",
+                        nombre=name, valor=value, desde=low, hasta=high)  # fmt: skip
+    if case.args is None or case.model is None:
+        return None
+    rates, kind = _optimizer(case)
+    top = HIGH if peft_kinds(case) else HIGH_FULL
+    if "adam" not in kind or max(rates) < top:
+        return None
+    # Un modelo sin nombre se entrena desde cero, quizá, y aguanta más.
+    fresh = max(rates) < HIGH and not dig(case.model, "config._name_or_path")
+    level = "nota" if fresh else "aviso"
+    return Seen({"learning_rate": max(rates)}, cause="pedida", severity=level, tope=top)
+
+
+def _runaway(case: Case, log: list[dict]) -> Seen | str | None:
     """Saltos de la pérdida, pérdidas que no son un número y gradientes enormes."""
+    held = [row["eval_loss"] for row in log if isinstance(row.get("eval_loss"), int | float)]
     rows = [row for row in log if isinstance(row.get("loss"), int | float | str)]
     losses = [float(row["loss"]) for row in rows]
-    if not losses:
-        return "la pérdida de entrenamiento (loss) en el registro"
     warm = _warmup(case, rows)
     # Con los lotes por longitudes la pérdida va en dientes de sierra: el nivel es el de los picos.
     grouped = dig(case.args, "train_sampling_strategy") == "group_by_length"
@@ -206,18 +364,22 @@ def runaway(case: Case, log: list[dict]):
         previous = [value for value in losses[max(0, i - WINDOW) : i] if math.isfinite(value)]
         level = usual(previous) if previous else math.inf
         jumps = len(previous) >= 2 and loss >= JUMP * level and loss >= level + RISE
-        zero = loss == 0 and previous and level > RISE
-        what = "infinita" if not math.isfinite(loss) else "cero" if zero else "salto"
-        if what == "salto" and not (step > warm and jumps):
+        zero = loss == 0 and level > RISE
+        cause = "infinita" if not math.isfinite(loss) else "cero" if zero else "salto"
+        if cause == "salto" and not (step > warm and jumps):
             continue
         words = {"nivel": level, "vecinas": losses[max(0, i - 4) : i + 2]}
-        return Seen({"paso": step, "perdida": loss}, say=[what, "vecinas"], **words)
+        return Seen({"paso": step, "perdida": loss}, say=[cause, "vecinas"], cause=cause, **words)
+    if any(not math.isfinite(value) for value in held):
+        return Seen({"evaluaciones": len(held)}, cause="evaluacion")
     norms = [float(row["grad_norm"]) for row in rows if row.get("grad_norm") is not None]
+    if len(norms) >= STILL and mean(map(math.isnan, norms)) > HALF:
+        return Seen({"anotaciones": len(norms)}, cause="gradiente_nan")
     big = [norm for norm in norms if norm > BIG_GRADIENT]
-    if len(big) < REPEATED:
-        return None
-    numbers = {"anotaciones": len(norms), "enormes": len(big), "mayor": max(big)}
-    return Seen(numbers, say=["gradiente"], severity="aviso", tope=BIG_GRADIENT)
+    if len(big) >= REPEATED:
+        numbers = {"anotaciones": len(norms), "enormes": len(big), "mayor": max(big)}
+        return Seen(numbers, cause="gradiente", severity="aviso", tope=BIG_GRADIENT)
+    return None if losses else "la pérdida de entrenamiento (loss) en el registro"
 
 
 @check("olvido")

@@ -9,6 +9,7 @@ from course_lib.tables import number
 
 SEVERITIES = ("grave", "aviso", "nota")  # de peor a mejor
 TEXT_TOKENS, HTML_TOKENS = 60, 160  # los que se enseñan de un ejemplo
+JSON_ITEMS = 200  # lo que se escribe de una lista en JSON, como mucho
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Finding:
     lesson: str  # la lección del curso que lo explica
     rows: tuple[int, ...] = ()  # filas en las que se ve
     example: Example | None = None  # una de ellas, token a token
+    supposed: bool = False  # si no se mide en lo dado, sino en lo que se supone que se hará
+    places: tuple[int, ...] = ()  # la línea, o el número, de esas filas en su archivo
+    marks: tuple[str, ...] = ()  # las huellas de sus textos: no cambian al renumerarlas
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Report:
     passed: tuple[str, ...] = ()  # lo que se comprobó y está bien
     example: Example | None = None
     failed: tuple[Abstention, ...] = ()  # lo que falló por dentro, y con qué error
+    notices: tuple[str, ...] = ()  # lo que se saltó al leer los diálogos
+    assumed: str = ""  # lo que se leyó y lo que se supone, si se supone algo
 
     @property
     def grave(self) -> bool:
@@ -61,7 +67,7 @@ class Report:
         return any(finding.severity == "grave" for finding in self.findings)
 
     def to_json(self) -> str:
-        """El informe entero en JSON."""
+        """El informe en JSON; de las listas largas, el comienzo y, en `…_total`, cuántos son."""
 
         def plain(value):  # lo de numpy o torch, como número; lo que no cabe en JSON, como texto
             return value.item() if hasattr(value, "item") else str(value)
@@ -69,7 +75,11 @@ class Report:
         text = json.dumps(asdict(self) | {"grave": self.grave}, default=plain)
         # Tampoco cabe una pérdida infinita o no numérica.
         fits = json.loads(text, parse_constant=lambda name: str(float(name)))
-        return json.dumps(fits, ensure_ascii=False)
+        return json.dumps(_capped(fits), ensure_ascii=False)
+
+    def brief(self) -> str:
+        """El informe sin lo que está bien ni lo que no se pudo comprobar, que solo se cuenta."""
+        return self._render("informe.txt")
 
     def __repr__(self) -> str:
         tokens = []
@@ -77,7 +87,7 @@ class Report:
             visible = token.replace(" ", "·").replace("\n", "↵")
             visible = f"[{visible}]" if counts else visible
             tokens.append(f"{visible}×{times}" if times > 1 else visible)
-        return self._render("informe.txt", tokens=tokens, limit=TEXT_TOKENS)
+        return self._render("informe.txt", tokens=tokens, limit=TEXT_TOKENS, full=True)
 
     def _repr_html_(self) -> str:
         """El informe como tabla, con un ejemplo coloreado como en las lecciones."""
@@ -96,15 +106,17 @@ class Report:
         """El informe con una de las plantillas de `data/auditoria`."""
         from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-        severities = [found.severity for found in self.findings]
+        severities = [found.severity for found in self.findings if not found.supposed]
         counts = [(severities.count(severity), severity) for severity in SEVERITIES]
         shown = [f"{n} {severity}{'s' * (n > 1)}" for n, severity in counts if n]
         if n := len(self.failed):
             which = "comprobaciones fallaron" if n > 1 else "comprobación falló"
             shown.append(f"{n} {which} por dentro")
+        more = len(self.findings) - len(severities)
+        guess = f"; si se ajustara como se supone, {more} cosa{'s' * (more > 1)} que mirar"
         summary = (
-            f"Auditoría: {', '.join(shown) or 'nada que objetar'}. Comprobaciones sin hallazgos: "
-            f"{len(self.passed)}; sin hacer, por falta de datos: {len(self.abstained)}."
+            f"Auditoría: {', '.join(shown) or 'nada que objetar'}{guess * (more > 0)}. "
+            f"Comprobaciones sin hallazgos: {len(self.passed)}; sin hacer, por falta de datos: {len(self.abstained)}."
         )
         lacking: dict[str, list[str]] = {}  # juntas las que se deben a lo mismo
         for abstention in self.abstained:
@@ -127,6 +139,18 @@ class Report:
             else:
                 runs.append((*token, 1))
         return runs
+
+
+def _capped(value):
+    """Lo mismo, con las listas largas cortadas y, al lado, su longitud."""
+    if isinstance(value, list):
+        return [_capped(item) for item in value[:JSON_ITEMS]]
+    if not isinstance(value, dict):
+        return value
+    long = {k: len(v) for k, v in value.items() if isinstance(v, list) and len(v) > JSON_ITEMS}
+    return {key: _capped(v) for key, v in value.items()} | {
+        f"{k}_total": n for k, n in long.items()
+    }
 
 
 def worst_first(findings) -> tuple[Finding, ...]:

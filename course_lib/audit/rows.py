@@ -60,7 +60,7 @@ def real_span(ids: list[int], mask, pad: int | None, eos: int | None) -> tuple[i
     >>> real_span([5, 6, 0, 0], None, pad=0, eos=0)
     (0, 3)
     """
-    if mask and len(mask) == len(ids) and 0 in mask and not hides_ends(ids, mask):
+    if mask and len(mask) == len(ids) and {0, 1} <= set(mask) and not hidden_text(ids, mask):
         inside = [i for i, m in enumerate(mask) if m]
     elif pad not in ids:
         return 0, len(ids)
@@ -71,18 +71,16 @@ def real_span(ids: list[int], mask, pad: int | None, eos: int | None) -> tuple[i
     return (inside[0], inside[-1] + 1) if inside else (0, len(ids))
 
 
-def hides_ends(ids: list[int], mask: list[int]) -> bool:
-    """Si lo que la máscara tapa en los extremos es texto: el relleno es un solo token repetido.
-
-    >>> hides_ends([5, 6, 0, 0], [0, 0, 1, 1])
-    True
-    """
+def hidden_text(ids: list[int], mask: list[int]) -> set[int]:
+    """Los tokens de texto que tapa una máscara: en un extremo, uno solo repetido es relleno."""
     seen = [i for i, m in enumerate(mask) if m] or [len(ids)]
-    return max(len(set(ids[: seen[0]])), len(set(ids[seen[-1] + 1 :]))) > 1
+    edges = set(ids[: seen[0]]), set(ids[seen[-1] + 1 :])
+    inside = {i for i, m in zip(ids[seen[0] : seen[-1]], mask[seen[0] : seen[-1]]) if not m}
+    return inside.union(*(edge for edge in edges if len(edge) > 1))
 
 
 def mask_fault(ids: list[int], mask: list[int] | None, pad: int | None, marks: set) -> str | None:
-    """Qué le pasa a una máscara: «tapa» texto, o deja ver el «relleno» de la izquierda.
+    """Qué le pasa a una máscara: «tapa» texto o solo «fines», o deja ver «relleno» por delante.
 
     Args:
         marks: los tokens de comienzo y de fin, que en un extremo pueden ser texto.
@@ -90,13 +88,14 @@ def mask_fault(ids: list[int], mask: list[int] | None, pad: int | None, marks: s
     >>> mask_fault([0, 0, 5, 6], [1, 1, 1, 1], pad=0, marks=set())
     'relleno'
     """
-    padded = len(list(takewhile(lambda token: token == pad, ids))) - (pad in marks)
-    if mask is not None and len(mask) == len(ids):
-        seen = [i for i, m in enumerate(mask) if m]
-        if not seen or hides_ends(ids, mask) or 0 in mask[seen[0] : seen[-1]]:
+    mask = mask if mask and len(mask) == len(ids) else [1] * len(ids)
+    if (hidden := hidden_text(ids, mask)) or 1 not in mask:
+        last = max((i for i, m in enumerate(mask) if m), default=0)
+        if hidden - marks - {pad} or 1 not in mask:
             return "tapa"
-        padded = min(padded, len(ids)) if seen[0] < padded else 0
-    return "relleno" if 0 < padded < len(ids) else None
+        return "fines" if 0 in mask[mask.index(1) : last] else None  # detrás, nadie los lee
+    padded = len(list(takewhile(lambda token: token == pad, ids))) - (pad in marks)
+    return "relleno" if mask.index(1) < padded < len(ids) else None
 
 
 def slip_of(row: Row) -> tuple[str, int] | None:
@@ -108,21 +107,17 @@ def slip_of(row: Row) -> tuple[str, int] | None:
     ids, labels = row.ids, row.labels or []
     counted = [i for i, label in enumerate(labels) if label != IGNORED]
     wrong = [i for i in counted if labels[i] != ids[i]]
-    if row.unpaired:
-        return "largos", row.unpaired
-    if not wrong:
-        return None
-    if len(wrong) > SLIPPED * len(counted):
-        first = labels[wrong[0]]
-        offsets = [at - wrong[0] for at, token in enumerate(ids) if token == first]
-        for offset in sorted(offsets, key=abs):
-            inside = [i for i in counted if 0 <= i + offset < len(ids)]
-            hits = sum(labels[i] == ids[i + offset] for i in inside)
-            if len(inside) > 1 and hits > (1 - SLIPPED) * len(counted):
-                return ("corridas" if abs(offset) == 1 else "rellenos"), offset
-    if len(values := {labels[i] for i in wrong}) == 1:
-        return "valor", values.pop()
-    return ("ajenas", len(wrong)) if len(wrong) > SLIPPED * len(counted) else None
+    many = len(wrong) > SLIPPED * len(counted)
+    if row.unpaired or not wrong:
+        return ("largos", row.unpaired) if row.unpaired else None
+    same = [i - wrong[0] for i, token in enumerate(ids) if token == labels[wrong[0]]]
+    for offset in sorted(same, key=abs) if many else ():
+        inside = [i for i in counted if 0 <= i + offset < len(ids)]
+        hits = sum(labels[i] == ids[i + offset] for i in inside)
+        if len(inside) > 1 and hits > (1 - SLIPPED) * len(counted):
+            return "corridas" if abs(offset) == 1 else "rellenos", offset
+    values = {labels[i] for i in wrong}
+    return ("valor", values.pop()) if len(values) == 1 else ("ajenas", len(wrong)) if many else None
 
 
 def ids_of(feature: dict) -> list[int]:
@@ -140,23 +135,21 @@ def as_list(value: Any) -> Any:
 
 
 def plain_rows(data: Any) -> Any:
-    """Las filas de unos datos que vienen de otro modo: lotes ya hechos, tensores o parejas.
+    """Las filas de unos datos que vienen en lotes ya hechos, en tensores o en parejas.
 
     >>> plain_rows([{"input_ids": [[5, 6], [7, 8]]}])
     [{'input_ids': [5, 6]}, {'input_ids': [7, 8]}]
     """
-    batches = [data] if hasattr(data, "keys") else data
-    first = batches[0] if len(batches) else None
-    if not hasattr(first, "keys"):  # cada fila, sus ids o la pareja de ids y etiquetas
-        if first is None or isinstance(first, str):
-            return data
-        pairs = [row if isinstance(row, tuple) else (row,) for row in batches]
+    data = [data] if hasattr(data, "keys") else data
+    first = data[0] if len(data) else ""
+    if not hasattr(first, "keys") and not isinstance(first, str):
+        pairs = [row if isinstance(row, tuple) else (row,) for row in data]
         return [dict(zip(("input_ids", "labels"), map(as_list, pair))) for pair in pairs]
     ids = as_list(first["input_ids"]) if "input_ids" in first else None
-    if not (ids and isinstance(ids[0], list)):
+    if not ids or not isinstance(ids[0], list):
         return data
-    columns = [{k: as_list(v) for k, v in batch.items() if k in MODEL_COLUMNS} for batch in batches]
-    return [{k: v[i] for k, v in b.items()} for b in columns for i in range(len(b["input_ids"]))]
+    batches = [{k: as_list(v) for k, v in batch.items() if k in MODEL_COLUMNS} for batch in data]
+    return [{k: v[i] for k, v in b.items()} for b in batches for i in range(len(b["input_ids"]))]
 
 
 def dig(holder: Any, path: str, default: Any = None) -> Any:

@@ -81,7 +81,7 @@ def no_end(case: Case, rows: list[Row], ends: set[int]):
             return None
         words = {"texto": case.text_of(ends_in[deaf[0]]), "severity": None if told else "nota"}
         words["paran"] = ", ".join(repr(case.text_of(token)) for token in sorted(stops - {None}))
-        return Seen(share("sin_fin", deaf, whole), deaf, ["otro"], title="titulo_otro", **words)
+        return Seen(share("sin_fin", deaf, whole), deaf, cause="otro", **words)
     if not left_open:
         return None
     first = left_open[0]
@@ -136,12 +136,12 @@ def nothing_supervised(case: Case, rows: list[Row]):
     """Filas en las que la pérdida no cuenta nada, sin que el corte lo explique."""
     if not rows:
         why = "plantilla" if case.refused else "sin_filas"
-        return Seen({}, (), [why], "grave", title=f"titulo_{why}", error=case.refused[:200])
+        return Seen({}, cause=why, severity="grave", error=case.refused[:200])
     cut = cut_rows(case) if case.ends else ()
     empty = [row for row in rows if row not in cut and set(row.labels) <= {IGNORED}]
     blank = [row for row in rows if row.supervised and not _says(case, row)]
     if len(blank) > len(empty) and case.is_chat and not case.wrapped:
-        return Seen(share("vacias", blank, rows), blank, ["sin_texto"], title="titulo_sin_texto")
+        return Seen(share("vacias", blank, rows), blank, cause="sin_texto")
     start = case.decode(empty[0].real[:16]) if empty and case.tokenizer is not None else ""
     said = ["prueba", start and "comienzo"]
     return Seen(share("vacias", empty, rows), empty, say=said, comienzo=start)
@@ -149,7 +149,7 @@ def nothing_supervised(case: Case, rows: list[Row]):
 
 def _says(case: Case, row: Row) -> bool:
     """Si lo que cuenta es algo más que fines, espacios o el hueco de una tabla."""
-    said = [row.ids[i] for i in row.supervised if row.ids[i] not in case.ends | {case.bos}]
+    said = [row.ids[i] for i in row.supervised if row.ids[i] not in case.marks]
     return "".join(case.pieces(said)).strip().lower() not in HOLLOW
 
 
@@ -162,7 +162,7 @@ def truncated(case: Case, rows: list[Row], ends: set[int]):
     headless = [] if cut else headless_rows(case)
     if headless:
         numbers = share("cortadas", headless, rows) | {"tope": _cap(case)}
-        return Seen(numbers, headless, ["comienzo"], "nota", title="titulo_comienzo")
+        return Seen(numbers, headless, cause="comienzo", severity="nota")
     lost = sum(map(_is_mute, cut))
     if not case.is_chat and lost < len(cut):
         return None

@@ -4,15 +4,17 @@ import math
 import re
 from collections.abc import Iterator
 
-from course_lib.audit.case import Case
-from course_lib.audit.engine import Seen, check
+from course_lib.audit.case import Case, once
+from course_lib.audit.engine import LACKS, Seen, check
 from course_lib.audit.rows import Row, all_ids, as_list, dig
+from course_lib.audit.trial import rehearse
 from course_lib.encoding import IGNORED
 
 ASKED = -1  # el número de lo que no es una fila de entrenamiento
 POSITIONS = ("wpe", "embed_positions", "position_embeddings")
 HALF = 0.5  # de los bloques
 NEWBORN = 0.3  # de la distancia habitual a la media de la tabla
+STILL = 3  # anotaciones con el gradiente a cero
 SHOWN = 1000  # filas que se apuntan en el informe
 NO_PEFT = "un modelo con adaptadores de peft: este no los lleva"
 FOR_USE = "los TrainingArguments: cargado así, este modelo es para usarlo, no para entrenar"
@@ -42,14 +44,12 @@ def foreign_ids(case: Case, model):
         return "filas, o una petición, con sus ids"
     spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
     bad = {number for number, top, bottom in spans if top >= table or bottom < 0}
-    # Un modelo que aprende sus posiciones, como GPT-2; con las rotatorias no hay tope.
-    learnt = (m for name, m in model.named_modules() if name.split(".")[-1] in POSITIONS)
-    room = dig(next(learnt, None), "num_embeddings", math.inf)
+    room, learnt = positions(model)
     long = {number: len(ids) for number, ids in train if len(ids) > room}
     if long and not bad:
         numbers = {"posiciones": room, "filas": len(long), "mayor": max(long.values())}
-        rows = sorted(long)[:SHOWN]
-        return Seen(numbers, rows, say=["posiciones"], title="titulo_posiciones")
+        level = "grave" if learnt else "aviso"
+        return Seen(numbers, sorted(long)[:SHOWN], cause="posiciones", severity=level)
     if not bad:
         return None
     rows = sorted(bad - {ASKED})
@@ -58,6 +58,13 @@ def foreign_ids(case: Case, model):
     said = ["prueba", case.tokenizer and "vocabulario"]
     words = {"ultima": table - 1, "ajeno": top if top >= table else bottom}
     return Seen(numbers, rows[:SHOWN], said, tokens=len(case.tokenizer or ()), **words)
+
+
+def positions(model) -> tuple[float, bool]:
+    """Hasta qué posición llega el modelo, y si las aprende, como GPT-2: pasarse es un error."""
+    learnt = (m for name, m in model.named_modules() if name.split(".")[-1] in POSITIONS)
+    table = dig(next(learnt, None), "num_embeddings")
+    return table or dig(model, "config.max_position_embeddings") or math.inf, bool(table)
 
 
 def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
@@ -70,9 +77,12 @@ def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
         yield ASKED, list(ids) if isinstance(ids, list | tuple) else [int(ids)]
 
 
-@check("nuevos-congelados", "model", peft_configs, NEW_TO, "rows", severity="grave")
-def frozen_new_tokens(case: Case, model, configs: dict, _, rows: list[Row]):
+@check("nuevos-congelados", "model", NEW_TO, "rows", severity="grave")
+def frozen_new_tokens(case: Case, model, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
+    configs = dig(model, "peft_config", {})
+    if not configs and model.get_input_embeddings().weight.requires_grad:
+        return NO_PEFT
     new = sorted({token for row in rows for token in row.real} & _new_ids(case))
     embeddings = model.get_input_embeddings()
     table = next(name for name, module in model.named_modules() if module is embeddings)
@@ -88,7 +98,9 @@ def frozen_new_tokens(case: Case, model, configs: dict, _, rows: list[Row]):
     if not new:
         return None
     names = ", ".join(f"{text!r} ({i})" for text, i in zip(case.pieces(new), new, strict=True))
-    return Seen({"ids": new}, cuantos=len(new), nombres=names, nombre_tabla=stem)
+    cause = "" if configs else "a_mano"
+    words = {"cuantos": len(new), "nombres": names, "nombre_tabla": stem}
+    return Seen({"ids": new}, say=["prueba"], cause=cause, **words)
 
 
 def _new_ids(case: Case) -> set[int]:
@@ -108,52 +120,93 @@ def _new_ids(case: Case) -> set[int]:
 
 @check("lora-sin-efecto", "model", severity="grave")
 def no_effect(case: Case, model):
-    """Adaptadores que no adaptan nada, o casi nada."""
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    numbers = {"entrenables": trainable, "pesos": sum(p.numel() for p in model.parameters())}
-    configs = peft_configs(case)
-    if configs is NO_PEFT:
-        if trainable or case.args is None:
-            return NO_PEFT
-        return Seen(numbers, say=["ninguno"])
-    layers = _lora_layers(model)
-    if layers and all(getattr(layer, "disable_adapters", False) for _, layer in layers):
-        return Seen(numbers, say=["desactivados"])
-    if not trainable:
-        loaded = all(config.inference_mode for config in configs.values())
-        if case.args is None and case.train_dataset is None and loaded:
-            return FOR_USE
-        return Seen(numbers, say=["inferencia"])
+    """Un entrenamiento que no cambia nada, o nada que quede: por LoRA o por el optimizador."""
+    if found := idle(case):
+        return found
+    if not peft_kinds(case) or not any(w.requires_grad for w in model.parameters()):
+        return FOR_USE if peft_kinds(case) else NO_PEFT
+    if lost := _unsaved(model):
+        numbers = {"matrices": len(lost), "pesos": sum(w.numel() for w in lost.values())}
+        return Seen(numbers, cause="sin_guardar", severity="aviso", nombres=", ".join([*lost][:3]))
     if "LORA" not in peft_kinds(case):
         return None
-    if not layers:
-        return Seen(numbers, say=["sin_capas"])
+    layers = _lora_layers(model)
     blocks, adapted = (
         {match.group(1) for name, _ in named if (match := _BLOCK.search(name + "."))}
         for named in (model.named_modules(), layers)
     )
     if len(adapted) >= HALF * len(blocks):
         return None
-    counts = {"adaptados": len(adapted), "bloques": len(blocks), "capas": len(layers)}
-    return Seen(numbers, say=["pocos"], severity="aviso", **counts)
+    numbers = {"adaptados": len(adapted), "bloques": len(blocks), "capas": len(layers)}
+    return Seen(numbers | _sizes(model), cause="pocos", severity="aviso")
 
 
-@check("lora-sin-gradiente", "model", severity="grave")
-def no_gradient(case: Case, model):
-    """Adaptadores que no se han movido, o a los que no llegará el gradiente."""
-    if not _lora_layers(model):
-        return NO_PEFT
-    weights = [w for name, w in model.named_parameters() if "lora_B" in name]
+@once
+def idle(case: Case) -> Seen | None:
+    """Por qué no cambiará ningún peso, si se ve en cómo está montado el entrenamiento."""
+    model, configs = case.model, dig(case.model, "peft_config", {})
+    learnt = {name: id(weight) for name, weight in model.named_parameters() if weight.requires_grad}
+    layers = [layer for _, layer in _lora_layers(model)]
+    active = {name for layer in layers for name in layer.active_adapters}
+    loaded = all(config.inference_mode for config in configs.values())
+    using = loaded and case.args is None and (case.train_dataset is None or not configs)
+    groups = dig(case.trainer, "optimizer.param_groups", [])
+    reached = {*learnt.values()} & {id(weight) for group in groups for weight in group["params"]}
+    sharded = dig(case.trainer, "is_fsdp_enabled") or dig(case.trainer, "is_deepspeed_enabled")
+    causes = {
+        "desactivados": layers and all(dig(layer, "disable_adapters") for layer in layers),
+        "inferencia": configs and not learnt and not using,
+        "ninguno": not configs and not learnt and not using,
+        "fundidos": layers and all(layer.merged for layer in layers),
+        "otro_adaptador": layers and learnt
+        and not any(f".{name}." in f"{weight}." for name in active for weight in learnt),
+        "alfa": layers and not any(layer.scaling.get(n) for layer in layers for n in active),
+        "sin_capas": "LORA" in peft_kinds(case) and not layers,
+        "optimizador": groups and not sharded and len(reached) < HALF * len(learnt),
+    }  # fmt: skip
+    cause = next((name for name, holds in causes.items() if holds), None)
+    numbers = _sizes(model) | {"matrices": len(learnt), "llevadas": len(reached)}
+    level = "aviso" if cause == "optimizador" and reached else "grave"
+    return cause and Seen(numbers, cause=cause, severity=level, activos=", ".join(sorted(active)))
+
+
+def _sizes(model) -> dict[str, int]:
+    weights = [*model.parameters()]
+    learnt = sum(w.numel() for w in weights if w.requires_grad)
+    return {"entrenables": learnt, "pesos": sum(w.numel() for w in weights)}
+
+
+def _unsaved(model) -> dict:
+    """Las matrices que se ajustan y que el adaptador, al guardarse, no lleva."""
+    from peft import get_peft_model_state_dict
+
+    kept = set()
+    for name in model.peft_config:
+        state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+        kept |= {weight.data_ptr() for weight in state.values()}
+    return {name: weight for name, weight in model.named_parameters()
+            if weight.requires_grad and weight.data_ptr() not in kept}  # fmt: skip
+
+
+@check("lora-sin-gradiente", severity="grave")
+def no_gradient(case: Case):
+    """Pesos que no se han movido, o a los que no llega el gradiente."""
+    norms = [row["grad_norm"] for row in case.log or [] if row.get("grad_norm") is not None]
+    if case.model is None:
+        still = len(norms) >= STILL and not any(norms)
+        return Seen({"anotaciones": len(norms)}, cause="nulo") if still else LACKS["model"]
+    weights = [w for name, w in case.model.named_parameters() if "lora_B" in name]
     logged = [int(row.get("step", 0)) for row in case.log or []]
     steps = max([int(dig(case.trainer, "state.global_step", 0)), *logged])
     numbers = {"pasos": steps, "matrices": len(weights)}
     if steps and weights and not any(bool(w.detach().any()) for w in weights):
-        return Seen(numbers, say=["quietas"])
-    if not _reentrant(case):
-        return None
-    table = model.get_input_embeddings()
-    fed = table._forward_hooks or any(p.requires_grad for p in table.parameters())
-    return None if fed else Seen(numbers, say=["cortado"])
+        return Seen(numbers, cause="quietas")
+    found = {} if idle(case) else rehearse(case)[0]
+    # Las lora_A no lo reciben al nacer, que lora_B es cero.
+    arrived = [size for name, size in found.items() if "lora_B" in name] or [*found.values()]
+    if arrived and not any(arrived):
+        return Seen(numbers | {"matrices": len(found)}, cause="cortado")
+    return None if _lora_layers(case.model) else NO_PEFT
 
 
 def _lora_layers(model) -> list[tuple[str, object]]:
@@ -162,13 +215,3 @@ def _lora_layers(model) -> list[tuple[str, object]]:
         for name, module in model.named_modules()
         if hasattr(module, "lora_A") and (len(module.lora_A) or len(module.lora_embedding_A))
     ]
-
-
-def _reentrant(case: Case) -> bool:
-    """Si hay *gradient checkpointing* del que corta el gradiente (el de antes)."""
-    if dig(case.args, "gradient_checkpointing"):
-        options = dig(case.args, "gradient_checkpointing_kwargs", {})
-    else:
-        inside = (m for m in case.model.modules() if dig(m, "gradient_checkpointing"))
-        options = dig(next(inside, None), "_gradient_checkpointing_func.keywords", {})
-    return bool(options.get("use_reentrant"))
