@@ -256,3 +256,69 @@ def test_a_row_longer_than_the_positions_of_the_model_is_grave(chat_tokenizer, m
     report = audit(model=make_model(positions=64), tokenizer=chat_tokenizer, train_dataset=[long])
     assert severity(report, "ids-fuera") == "grave"
     assert numbers(report, "ids-fuera")["posiciones"] == 64
+
+
+def test_what_breaks_inside_is_neither_clean_nor_abstained(monkeypatch, chat_tokenizer, chat_rows):
+    def broken(*_):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("course_lib.audit.supervision._closes", broken)
+    report = audit(tokenizer=chat_tokenizer, train_dataset=chat_rows)
+    assert [(f.check, f.lacks) for f in report.failed] == [
+        ("sin-fin", "IndexError: list index out of range")
+    ]
+    assert "sin-fin" not in {*report.passed, *(a.check for a in report.abstained)}
+    assert "falló por dentro" in str(report)
+
+
+def test_mends_name_no_function_of_the_course():
+    import inspect
+
+    from course_lib import chat, dialogues, encoding, evaluation, training
+    from course_lib.audit.engine import CATALOGUE
+
+    ours = {
+        name
+        for module in (chat, dialogues, encoding, evaluation, training)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and "_" in name and value.__module__ == module.__name__
+    }
+    mends = [t for texts in CATALOGUE.values() for k, t in texts.items() if k.startswith("arreglo")]
+    assert [name for name in ours for mend in mends if name in mend] == []
+
+
+def test_labels_shorter_than_their_ids_are_a_finding_and_not_a_failure(chat_tokenizer, chat_rows):
+    rows = [{**row, "labels": row["labels"][:-1]} for row in chat_rows]
+    report = audit(tokenizer=chat_tokenizer, train_dataset=rows)
+    assert severity(report, "descuadre") == "aviso" and report.failed == ()
+    assert "fin-tapado" in {a.check for a in report.abstained}  # un solo nombre para un fallo
+
+
+@pytest.mark.parametrize("how", ["cargador", "lotes", "tuplas", "reparto"])
+def test_rows_are_read_as_a_hand_made_loop_gives_them(chat_tokenizer, chat_rows, how):
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(chat_rows, batch_size=4, collate_fn=right_collator(chat_tokenizer))
+    given = {
+        "cargador": loader,
+        "lotes": list(loader),
+        "tuplas": [(row["input_ids"], row["labels"]) for row in chat_rows],
+        "reparto": {"train": chat_rows},
+    }
+    report = audit(tokenizer=chat_tokenizer, train_dataset=given[how])
+    assert report.findings == () and "fin-tapado" in report.passed
+
+
+@pytest.mark.parametrize("stop, expected", [("eos", "grave"), ("both", None)])
+def test_the_last_token_is_one_that_stops_the_generation(stop, expected):
+    from tests.banco import filas, modelos
+    from tests.banco.textos import talks
+    from tests.banco.tokenizadores import make
+
+    tokenizer = make("gemma")
+    model = modelos.llama(len(tokenizer))
+    turn = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, turn][: 1 + (stop == "both")]
+    rows = filas.chat_rows(tokenizer, talks(8))
+    report = audit(tokenizer=tokenizer, train_dataset=rows, model=model)
+    assert severity(report, "sin-fin") == expected

@@ -10,6 +10,7 @@ from typing import Any
 
 # Al importarse, cada módulo registra sus comprobaciones.
 from course_lib.audit import (  # noqa: F401
+    alignment,
     leakage,
     prompts,
     recipe,
@@ -66,7 +67,7 @@ def audit(
         checks: las comprobaciones que hacer; por defecto, todas.
 
     Returns:
-        Un `Report`: hallazgos, abstenciones y comprobaciones sin hallazgos.
+        Un `Report`: hallazgos, abstenciones, comprobaciones sin hallazgos y las que fallaron.
 
     Raises:
         ValueError: si `checks` nombra una comprobación que no existe, o un argumento no es del
@@ -94,4 +95,5 @@ def audit(
         abstained=tuple(Abstention(n, o) for n, o in outcomes.items() if isinstance(o, str)),
         passed=tuple(name for name, outcome in outcomes.items() if outcome is None),
         example=example,
+        failed=tuple(o for o in outcomes.values() if isinstance(o, Abstention)),
     )

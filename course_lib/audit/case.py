@@ -9,13 +9,24 @@ from typing import Any
 
 from course_lib.audit.report import Example
 from course_lib.audit.roles import Roles, classify, end_ids, find_roles
-from course_lib.audit.rows import SAMPLE, Collated, Row, collate_sample, dig, trainer_columns
+from course_lib.audit.rows import (
+    SAMPLE,
+    Collated,
+    Row,
+    collate_sample,
+    dig,
+    plain_rows,
+    sft_rows,
+    slip_of,
+    trainer_columns,
+)
 from course_lib.dialogues import Dialogue, read_dialogues
 from course_lib.encoding import IGNORED, Kind
 
 FROM_TRAINER = {"tokenizer": "processing_class", "log": "state.log_history"} | {
     name: name for name in ("train_dataset", "eval_dataset", "data_collator", "args", "model")
 }
+SLIPPING = 0.01  # de las filas, para decir que las etiquetas no casan
 CHAT_SHARE = 0.5  # de filas con turnos reconocidos o con el comienzo enmascarado
 CHAT_PROBE = 200  # filas en las que se buscan los marcadores
 DIALOGUES = 30_000  # los que se guardan en memoria, si no lo estaban ya
@@ -44,6 +55,7 @@ class Case:
     def __init__(self, given: dict[str, Any]):
         vars(self).update(given)
         self.memo: dict = {}  # lo que se calcula una vez y se comparte
+        self.refused = ""  # por qué TRL no prepararía los datos, si es que no
         # Lo que se pregunta token a token, con una caché más rápida.
         self.text_of, self.is_blank = cache(self.text_of), cache(self.is_blank)
         trainer = self.trainer
@@ -61,13 +73,32 @@ class Case:
         # Un procesador multimodal lleva dentro el suyo.
         self.tokenizer = getattr(self.tokenizer, "tokenizer", self.tokenizer)
         self.bos = dig(self.tokenizer, "bos_token_id")
-        if isinstance(self.eval_dataset, dict):
-            self.eval_dataset = next(iter(self.eval_dataset.values()), None)
         for name in ("train_dataset", "eval_dataset"):
-            data = getattr(self, name)
-            if data is not None and not hasattr(data, "__len__") and iter(data) is not data:
-                # De unos datos en flujo no se sabe cuántos hay: las primeras filas.
-                setattr(self, name, [dict(row) for row in islice(data, SAMPLE)])
+            setattr(self, name, self._rows_of(getattr(self, name), name == "train_dataset"))
+
+    def _rows_of(self, data: Any, train: bool) -> Any:
+        """Los datos, fila a fila: de un `DataLoader`, un reparto, un flujo, lotes o textos."""
+        if hasattr(data, "collate_fn"):
+            self.data_collator = self.data_collator or data.collate_fn
+            data = data.dataset
+        if isinstance(data, dict) and "input_ids" not in data:
+            data = data.get("train") if train else next(iter(data.values()), None)
+        if data is None or iter(data) is data:
+            return data
+        if not hasattr(data, "__len__"):  # en flujo no se sabe cuántas hay: las primeras
+            data = [dict(row) for row in islice(data, SAMPLE)]
+        data = plain_rows(data)
+        raw = len(data) and self.trainer is None and "input_ids" not in data[0]
+        if raw and self.tokenizer is not None and hasattr(self.args, "assistant_only_loss"):
+            try:
+                with self.untouched():
+                    data, collator = sft_rows(data, self.tokenizer, self.args)
+                self.data_collator = self.data_collator or collator
+            except RuntimeError as problem:  # TRL se niega: la plantilla no marca las respuestas
+                self.refused = str(problem)
+            except Exception:  # columnas que TRL no entiende: se quedan como texto
+                pass
+        return data
 
     @cached_property
     def pad(self) -> int | None:
@@ -87,6 +118,23 @@ class Case:
         """Los ids que acaban un turno."""
         return end_ids(self.tokenizer, self.model)
 
+    @property
+    def marks(self) -> set[int]:
+        """Los ids que empiezan o acaban algo."""
+        return self.ends | ({self.bos} - {None})
+
+    @cached_property
+    def stops(self) -> tuple[set[int], bool]:
+        """Los ids en que se para al generar, y si el modelo, o la llamada, dice cuáles son."""
+        call, own = self.generation or {}, dig(self.model, "generation_config.eos_token_id")
+        told = call.get("eos_token_id", dig(call.get("generation_config"), "eos_token_id"))
+        # Sin generation_config propia es la del modelo, que en uno recién hecho no dice nada.
+        fresh = dig(self.model, "generation_config._from_model_config")
+        known = told is not None or not fresh or own != dig(self.model, "config.eos_token_id")
+        ids = own if told is None else told
+        stops = {*ids} if isinstance(ids, list | tuple) else {ids}
+        return stops | {dig(self.tokenizer, "eos_token_id")}, known and ids is not None
+
     @cached_property
     def collated(self) -> Collated | str:
         """La muestra colacionada, o qué falta para tenerla."""
@@ -105,6 +153,11 @@ class Case:
         """Si hay filas."""
         return not isinstance(self.rows, str)
 
+    @property
+    def rows_or_call(self) -> bool | str:
+        """Si hay filas o una llamada a `generate`, o qué falta."""
+        return self.has_rows or bool(self.generation) or self.rows
+
     @cached_property
     def labelled(self) -> list[Row] | str:
         """Las filas con etiquetas, o qué falta."""
@@ -112,9 +165,24 @@ class Case:
             return self.rows
         if self.collated.masked_language:
             return "un collator de modelado causal: este enmascara tokens al azar"
+        if dig(self.model, "config.is_encoder_decoder"):
+            return "un modelo causal: con codificador, las etiquetas son otro texto"
         if any(row.labels is None for row in self.rows):
             return "las etiquetas (labels): ni las filas ni el collator las dan"
-        return self.rows
+        return "etiquetas que casen con los ids: mira «descuadre»" if self.slips else self.rows
+
+    @cached_property
+    def slips(self) -> dict[str, dict[Row, int]]:
+        """Las filas cuyas etiquetas no casan con sus ids, según en qué, si son bastantes."""
+        found: dict[str, dict[Row, int]] = {}
+        coded = dig(self.model, "config.is_encoder_decoder")
+        if not self.has_rows or self.collated.masked_language or coded:
+            return found
+        for row in self.rows:
+            kind, value = slip_of(row) or ("", 0)
+            found.setdefault(kind, {})[row] = value
+        found.pop("", None)
+        return found if sum(map(len, found.values())) >= SLIPPING * len(self.rows) else {}
 
     @cached_property
     def roles(self) -> Roles | None:
@@ -144,10 +212,10 @@ class Case:
         full = [row for row in self.rows if len(row.real) == longest]
         if len(full) < 0.8 * len(self.rows) or not self.is_chat:
             return len(full) >= 0.8 * len(self.rows)
-        clean = [row for row in full if self.ends & set(row.real[-2:]) or self._opens(row)]
+        clean = [row for row in full if self.ends & set(row.real[-2:]) or self.opens(row)]
         return len(clean) < 0.5 * len(full)
 
-    def _opens(self, row: Row) -> bool:
+    def opens(self, row: Row) -> bool:
         """Si la fila empieza por un marcador de turno o un token especial."""
         added = dig(self.tokenizer, "added_tokens_decoder", {}).get(row.real[0])
         if (added and added.special) or self.roles is None:

@@ -1,7 +1,8 @@
 """El motor: lo que necesita cada comprobación, cómo se gradúa lo que ve y cómo se cuenta.
 
 Una comprobación es una función decorada con `check`. Devuelve `Seen` si ve algo, `None` si todo
-está bien y una frase si le falta algo. Sus textos están en `data/auditoria/comprobaciones.toml`.
+está bien y una frase si le falta algo; si se rompe por dentro, la auditoría lo dice aparte. Sus
+textos están en `data/auditoria/comprobaciones.toml`.
 """
 
 import string
@@ -11,13 +12,14 @@ from typing import Any
 
 from course_lib import read_toml
 from course_lib.audit.case import Case
-from course_lib.audit.report import Example, Finding
+from course_lib.audit.report import Abstention, Example, Finding
 from course_lib.audit.rows import Row
 from course_lib.tables import number, percent
 
 CATALOGUE: dict[str, dict[str, str]] = dict(read_toml("auditoria", "comprobaciones.toml"))
 LACKS = CATALOGUE.pop("falta")  # lo que se dice cuando falta algo
-CHECKS: dict[str, Callable[[Case], Finding | str | None]] = dict.fromkeys(CATALOGUE)  # el orden
+Outcome = Finding | Abstention | str | None  # lo que ve, que se rompió, lo que falta, nada
+CHECKS: dict[str, Callable[[Case], Outcome]] = dict.fromkeys(CATALOGUE)  # el orden
 LISTED = 8  # filas que se nombran
 
 
@@ -82,7 +84,7 @@ def check(name: str, *needs, severity: str | None = None, grave=inf, aviso=inf, 
     """
 
     def register(function: Callable) -> Callable:
-        def run(case: Case) -> Finding | str | None:
+        def run(case: Case) -> Outcome:
             try:
                 values: list[Any] = []
                 for need in needs:
@@ -97,9 +99,9 @@ def check(name: str, *needs, severity: str | None = None, grave=inf, aviso=inf, 
                 level = seen.severity or severity
                 level = level or grade(seen.numbers["proporcion"], grave, aviso, nota)
                 return level and seen.finding(name, seen.at_most or level, case)
-            except Exception as error:  # tropieza con algo raro: se abstiene y dice con qué
+            except Exception as error:  # no es una abstención: del fallo no se sabe nada
                 reason = " ".join(str(error).split())[:120]
-                return f"datos que se puedan leer: tropezó con {type(error).__name__}: {reason}"
+                return Abstention(name, f"{type(error).__name__}: {reason}")
 
         CHECKS[name] = run
         return function

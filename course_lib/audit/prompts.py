@@ -7,15 +7,17 @@ import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import dropwhile, groupby, takewhile
 from operator import itemgetter
 
 from course_lib.audit.case import Case, once
 from course_lib.audit.engine import LACKS, Seen, check, share
+from course_lib.audit.recipe import call_of
 from course_lib.audit.roles import ANY_MARKER, FAMILIES, render_probe
 from course_lib.audit.rows import SEED, Row, as_list, sample_features
 from course_lib.dialogues import normalize, to_pairs
-from course_lib.encoding import BOT, USER, Kind, pair_messages
+from course_lib.encoding import BOT, IGNORED, USER, Kind, pair_messages
 
 DIALOGUES = 2000  # en los que se busca de dónde sale una fila sin marcadores
 TEMPLATE_SAMPLE = 60  # filas con las que se prueba la petición
@@ -83,12 +85,15 @@ def _system_message(case: Case, row: Row) -> Messages:
 class Asked:
     """Lo que pasa al preguntar lo mismo que un ejemplo."""
 
-    row: Row  # la del ejemplo
+    row: Row | None  # la del ejemplo; si no hay, se compara con la plantilla
+    real: list[int]  # los ids del ejemplo
     ids: list[int]  # los de la petición
     fits: bool  # si son el principio del ejemplo
     only_space: bool  # si no lo son solo por los espacios del final
     history: list[int]  # los ids con que sigue la charla
-    history_fits: bool  # si con ellos lo anterior se monta igual
+    history_fits: bool = True  # si con ellos lo anterior se monta igual
+    cause: str = ""  # si se sabe, qué falla: «final», «sistema» o «comienzo»
+    learnt: bool = False  # si lo que le falta al final lo escribe el modelo, que lo aprende
 
 
 @once
@@ -97,7 +102,7 @@ def tried_prompts(case: Case) -> list[Asked] | str:
     if case.prompt is None or case.tokenizer is None:
         return LACKS["prompt" if case.prompt is None else "tokenizer"]
     if not case.has_rows:
-        return case.rows
+        return _against_template(case) or case.rows
     rows = list(case.rows)
     random.Random(SEED).shuffle(rows)
     tried: list[Asked] = []
@@ -114,11 +119,41 @@ def tried_prompts(case: Case) -> list[Asked] | str:
             tried.append(asked)
         if len(tried) == TEMPLATE_SAMPLE:
             break
-    return tried or "filas en las que reconocer quién habla, o los diálogos de los que salen"
+    lack = "filas en las que reconocer quién habla, o los diálogos de los que salen"
+    return tried or _against_template(case) or lack
+
+
+def _against_template(case: Case) -> list[Asked]:
+    """La petición frente a la plantilla del tokenizador, si se separan solo al final."""
+    tried: list[Asked] = []
+    for messages in ([FOLLOW_UP], [FOLLOW_UP, {"role": "assistant", "content": "No."}, FOLLOW_UP]):
+        with suppress(Exception):  # cada plantilla, y cada función, tiene sus exigencias
+            render = partial(case.tokenizer.apply_chat_template, messages, return_dict=True)
+            want = render(add_generation_prompt=True)["input_ids"]
+            options = asked_ids(case, messages)
+            fits = want in options
+            ids = want if fits else options[-1]
+            short = ids == want[: len(ids)]
+            only_space = not (fits or short) and any(_only_space(case, o, want) for o in options)
+            if fits or short or only_space:
+                cause = "final" * (short and not fits)
+                tried.append(Asked(None, want, ids, fits or short, only_space, ids, True, cause))
+    return tried
 
 
 def asked_ids(case: Case, messages: Messages) -> list[list[int]]:
-    """Los ids de la petición; si la función da texto, con y sin los tokens que se añaden solos."""
+    """Los ids de la petición, con un solo comienzo: que haya dos lo dice «doble-bos»."""
+    options = _raw_ids(case, messages)
+    return [ids[1:] if _is_double(case, ids) else ids for ids in options]
+
+
+def _is_double(case: Case, ids: list[int]) -> bool:
+    """Si unos ids empiezan por dos tokens de comienzo, que no sean también el relleno."""
+    return ids[:2] == [case.bos] * 2 and case.bos not in (None, case.pad)
+
+
+def _raw_ids(case: Case, messages: Messages) -> list[list[int]]:
+    """Los ids que da la función; si da texto, con y sin los tokens que se añaden solos."""
     out = case.prompt(case.tokenizer, [dict(m) for m in messages])
     if isinstance(out, str):
         encode = case.tokenizer.encode
@@ -140,7 +175,30 @@ def _compare(case: Case, row: Row, messages: Messages, options: list[list[int]])
     history, history_fits = _follow(case, messages, ids, real)
     if system and not history_fits:
         history, history_fits = _follow(case, [*system, *messages], ids, real)
-    return Asked(row, ids, bool(fitting), only_space, history, history_fits)
+    cause, learnt = "", False
+    if fitting:
+        between, learnt = _skipped(case, row, row.start + len(ids))
+        cause = "final" if between else ""
+    elif system and system[0]["content"] not in case.decode(ids):
+        cause = "sistema"
+    elif case.bos == real[0] and ids == real[1 : len(ids) + 1]:
+        cause = "comienzo"
+    fits = bool(fitting)
+    return Asked(row, real, ids, fits, only_space, history, history_fits, cause, learnt)
+
+
+def _skipped(case: Case, row: Row, at: int) -> tuple[list[int], bool]:
+    """Lo que queda entre el final de la petición y la respuesta, y si la pérdida lo cuenta.
+
+    Lo que no se da al preguntar ni se cuenta al entrenar no lo escribirá nadie.
+    """
+    labels, kinds = row.labels if not case.slips else None, case.kinds_of(row)
+    counted = [i for i in range(at, row.end) if labels and labels[i] != IGNORED]
+    if counted and counted[0] > at:
+        return row.ids[at : counted[0]], False
+    frame = list(takewhile(lambda i: kinds[i] in (Kind.MARKER, Kind.END), range(at, row.end)))
+    marks = [row.ids[i] for i in frame if kinds[i] == Kind.MARKER and not case.is_blank(row.ids[i])]
+    return marks, bool(counted)
 
 
 def _only_space(case: Case, ids: list[int], real: list[int]) -> bool:
@@ -175,19 +233,23 @@ def _follow(case: Case, messages: Messages, alone: list[int], real: list[int]):
 @check("plantilla-distinta", tried_prompts, grave=0.50, aviso=FAILING)
 def another_template(case: Case, tried: list[Asked]):
     """Los ids de la petición no son el principio de los del ejemplo."""
-    failed = [t for t in tried if not t.fits and not t.only_space]
+    failed = [t for t in tried if not t.only_space and (t.cause or not t.fits)]
     drifting = [t for t in tried if t.fits and not t.history_fits]
     numbers = share("distintas", failed, tried) | {"con_historia": len(drifting)}
     if numbers["proporcion"] >= FAILING:
-        guilty, ids, words = failed, failed[0].ids, {}
+        cause = Counter(t.cause for t in failed).most_common(1)[0][0]
+        guilty = [t for t in failed if t.cause == cause]
+        ids, say = guilty[0].ids, ["final" if cause == "final" else "prueba"]
+        words = {"say": say, "cause": cause, "at_most": "aviso" if guilty[0].learnt else None}
     elif len(drifting) >= DRIFTING * len(tried):
         guilty, ids = drifting, drifting[0].history
         words = {"say": ["historia"], "severity": "aviso"}
     else:
         return None
-    first = guilty[0].row
-    words |= {"example": case.example(first), "diferencia": _difference(case, ids, first)}
-    return Seen(numbers, [t.row.number for t in guilty], **words)
+    first = guilty[0]
+    words["diferencia"] = _difference(case, ids, first.real)
+    words["example"] = first.row and case.example(first.row)
+    return Seen(numbers, [t.row.number for t in guilty if t.row], **words)
 
 
 @check("espacio-final", tried_prompts, severity="aviso")
@@ -196,10 +258,10 @@ def trailing_space(case: Case, tried: list[Asked]):
     failed = [t for t in tried if t.only_space]
     if len(failed) < FAILING * len(tried) or not failed:
         return None
-    ids, row = failed[0].ids, failed[0].row
+    ids, real = failed[0].ids, failed[0].real
     numbers = {"filas": len(tried), "con_espacio": len(failed)}
-    words = {"final": case.decode(ids[-3:]), "diferencia": _difference(case, ids, row)}
-    return Seen(numbers, [t.row.number for t in failed], **words)
+    words = {"final": case.decode(ids[-3:]), "diferencia": _difference(case, ids, real)}
+    return Seen(numbers, [t.row.number for t in failed if t.row], **words)
 
 
 @check("marcadores-rotos", "tokenizer", severity="aviso")
@@ -225,17 +287,45 @@ def broken_markers(case: Case, tokenizer):
     )
 
 
-@check("doble-bos", "tokenizer", "bos", "rows", aviso=0.01)
-def double_bos(case: Case, _, bos: int, rows: list[Row]):
-    """Dos tokens de comienzo seguidos."""
+@check("doble-bos", "tokenizer", "bos", "rows_or_call", aviso=0.01)
+def double_bos(case: Case, _, bos: int, __):
+    """Dos tokens de comienzo seguidos, o uno suelto en medio."""
+    rows = case.rows if case.has_rows else []
     double = [row for row in rows if row.real[:2] == [bos, bos]]
-    start = double and case.decode(double[0].real[:4])
-    return Seen(share("dobles", double, rows), double, comienzo=start)
+    stray = [] if double else [row for row in rows if stray_bos(case, row)]
+    if found := double or stray:
+        at = 0 if double else stray_bos(case, found[0])
+        start = case.decode(found[0].real[max(0, at - 3) : at + 4])
+        cause = "" if double else "medio"
+        return Seen(share("dobles", found, rows), found, cause=cause, comienzo=start)
+    call, options = call_of(case), []
+    asked = [] if isinstance(call, str) else call[0]
+    asked = [list(dropwhile(lambda token: token == case.pad, ids)) for ids in asked]
+    with suppress(Exception):  # la función es de quien llama
+        options = _raw_ids(case, [FOLLOW_UP]) if case.prompt else []
+    asked = [ids for ids in asked if _is_double(case, ids)]
+    asked += options if all(_is_double(case, ids) for ids in options) else []
+    if not asked:
+        return None
+    start = case.decode(asked[0][:5])
+    return Seen({"dobles": len(asked)}, cause="peticion", severity="aviso", comienzo=start)
 
 
-def _difference(case: Case, ids: list[int], row: Row) -> str:
+def stray_bos(case: Case, row: Row) -> int | None:
+    """Dónde hay, en una fila, un token de comienzo justo antes de lo que se contesta."""
+    if case.bos is None or case.bos in case.ends or case.bos not in row.real[1:]:
+        return None
+    kinds, labels = case.kinds_of(row), row.labels or [IGNORED] * len(row.ids)
+    for i in range(row.start + 1, row.end):
+        if row.ids[i] == case.bos and row.ids[i - 1] not in case.ends | {case.bos}:
+            opens = kinds[i - 1] == Kind.MARKER and kinds[i] == Kind.REPLY
+            if opens or labels[i - 1] == IGNORED != labels[i]:
+                return i - row.start
+    return None
+
+
+def _difference(case: Case, ids: list[int], real: list[int]) -> str:
     """Dónde se separan los ids de una petición y los de su ejemplo, en texto."""
-    real = row.real
     at = next((i for i, (a, b) in enumerate(zip(ids, real)) if a != b), min(len(ids), len(real)))
     low = max(0, at - 4)
     return (

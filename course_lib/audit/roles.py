@@ -96,21 +96,29 @@ def end_ids(tokenizer, model=None) -> set[int]:
 
 def find_roles(texts: list[str], tokenizer=None) -> Roles | None:
     """Los marcadores que salen en la mitad de las filas, o más, si los hay."""
+    # Un preámbulo: lo que comparten el primero y el último por orden alfabético, y los de en medio.
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(texts), max(texts)))
+    fixed = len([*alike]) if len(texts) > 1 else 0
     for roles in filter(None, (template_roles(tokenizer), *FAMILIES)):
-        hits = sum(_has_turns(text, roles) for text in texts)
+        hits = sum(_has_turns(text, roles, fixed) for text in texts)
         # A los de la plantilla les basta una de cada veinte: las demás pueden ser de repaso.
-        if texts and hits >= (0.05 if roles.name == "plantilla" else 0.5) * len(texts):
+        if hits >= (0.05 if roles.name == "plantilla" else 0.5) * len(texts):
             return roles
     return None
 
 
-def _has_turns(text: str, roles: Roles) -> bool:
-    """Si habla el usuario; con la respuesta cortada puede faltar el marcador del otro."""
+def _has_turns(text: str, roles: Roles, fixed: int) -> bool:
+    """Si habla el usuario; con la respuesta cortada puede faltar el marcador del otro.
+
+    `fixed` son las letras con que empiezan todos los textos.
+    """
     found = [m.lastgroup for m in roles.pattern.finditer(text)]
     if "user" not in found or roles.name not in LABELS:
         return "user" in found
-    # A media frase un rótulo no abre un turno, ni «P:» sin «R:».
+    # A media frase, si no es la misma en todos, un rótulo no abre un turno, ni «P:» sin «R:».
     first = roles.pattern.match(re.sub(r"^(?:<[^>]*>|\s)+", "", text))
+    if first is None:
+        first = roles.pattern.search(text, 0, fixed)
     return bool(first) and ("bot" in found or len(first.group()) > LONG_LABEL)
 
 

@@ -8,10 +8,11 @@ import copy
 import inspect
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product, takewhile
 from typing import Any
 
 from course_lib.encoding import IGNORED
@@ -21,6 +22,8 @@ SAMPLE = 1000  # filas que se miran como mucho; con tantas, un 1% se ve (error t
 BATCH = 8
 MODEL_COLUMNS = ("input_ids", "attention_mask", "labels", "position_ids", "token_type_ids",
                  "seq_lengths", "completion_mask", "assistant_masks", "kinds")  # fmt: skip
+SLIPPED = 0.1  # de las etiquetas que cuentan, para decir que son otras
+MASKS = ("completion_mask", "assistant_masks")
 BOUNDARIES = ("seq_idx", "cu_seq_lens_q", "cu_seqlens", "cu_seq_lens")
 
 
@@ -33,6 +36,8 @@ class Row:
     labels: list[int] | None  # si el lote las trae
     start: int
     end: int
+    mask: list[int] | None = None  # su máscara de atención, si el lote la trae
+    unpaired: int = 0  # cuántas etiquetas le sobran o, con signo menos, le faltan
 
     @property
     def real(self) -> list[int]:
@@ -48,14 +53,14 @@ class Row:
 def real_span(ids: list[int], mask, pad: int | None, eos: int | None) -> tuple[int, int]:
     """Dónde empieza y acaba el texto de una fila.
 
-    Manda la máscara de atención. Si no la hay, o no tapa nada, el relleno es la racha de tokens de
-    relleno de un extremo; cuando relleno y fin son el mismo token, el primero de la racha final es
-    el fin.
+    Manda la máscara de atención. Si no la hay, no tapa nada o tapa texto, el relleno es la racha de
+    tokens de relleno de un extremo; cuando relleno y fin son el mismo token, el primero de la racha
+    final es el fin.
 
     >>> real_span([5, 6, 0, 0], None, pad=0, eos=0)
     (0, 3)
     """
-    if mask is not None and len(mask) == len(ids) and 0 in mask and any(mask):
+    if mask and len(mask) == len(ids) and {0, 1} <= set(mask) and not hidden_text(ids, mask):
         inside = [i for i, m in enumerate(mask) if m]
     elif pad not in ids:
         return 0, len(ids)
@@ -64,6 +69,55 @@ def real_span(ids: list[int], mask, pad: int | None, eos: int | None) -> tuple[i
         if pad == eos and inside:  # un fin de cada lado es suyo; por delante, solo si no hay más
             inside = [0 if inside[0] == 1 else inside[0], min(inside[-1] + 1, len(ids) - 1)]
     return (inside[0], inside[-1] + 1) if inside else (0, len(ids))
+
+
+def hidden_text(ids: list[int], mask: list[int]) -> set[int]:
+    """Los tokens de texto que tapa una máscara: en un extremo, uno solo repetido es relleno."""
+    seen = [i for i, m in enumerate(mask) if m] or [len(ids)]
+    edges = set(ids[: seen[0]]), set(ids[seen[-1] + 1 :])
+    inside = {i for i, m in zip(ids[seen[0] : seen[-1]], mask[seen[0] : seen[-1]]) if not m}
+    return inside.union(*(edge for edge in edges if len(edge) > 1))
+
+
+def mask_fault(ids: list[int], mask: list[int] | None, pad: int | None, marks: set) -> str | None:
+    """Qué le pasa a una máscara: «tapa» texto o solo «fines», o deja ver «relleno» por delante.
+
+    Args:
+        marks: los tokens de comienzo y de fin, que en un extremo pueden ser texto.
+
+    >>> mask_fault([0, 0, 5, 6], [1, 1, 1, 1], pad=0, marks=set())
+    'relleno'
+    """
+    mask = mask if mask and len(mask) == len(ids) else [1] * len(ids)
+    if (hidden := hidden_text(ids, mask)) or 1 not in mask:
+        last = max((i for i, m in enumerate(mask) if m), default=0)
+        if hidden - marks - {pad} or 1 not in mask:
+            return "tapa"
+        return "fines" if 0 in mask[mask.index(1) : last] else None  # detrás, nadie los lee
+    padded = len(list(takewhile(lambda token: token == pad, ids))) - (pad in marks)
+    return "relleno" if mask.index(1) < padded < len(ids) else None
+
+
+def slip_of(row: Row) -> tuple[str, int] | None:
+    """En qué no casan las etiquetas de una fila con sus ids, y por cuánto o con qué valor.
+
+    >>> slip_of(Row(0, [5, 6, 7, 8], [6, 7, 8, -100], 0, 4))
+    ('corridas', 1)
+    """
+    ids, labels = row.ids, row.labels or []
+    counted = [i for i, label in enumerate(labels) if label != IGNORED]
+    wrong = [i for i in counted if labels[i] != ids[i]]
+    many = len(wrong) > SLIPPED * len(counted)
+    if row.unpaired or not wrong:
+        return ("largos", row.unpaired) if row.unpaired else None
+    same = [i - wrong[0] for i, token in enumerate(ids) if token == labels[wrong[0]]]
+    for offset in sorted(same, key=abs) if many else ():
+        inside = [i for i in counted if 0 <= i + offset < len(ids)]
+        hits = sum(labels[i] == ids[i + offset] for i in inside)
+        if len(inside) > 1 and hits > (1 - SLIPPED) * len(counted):
+            return "corridas" if abs(offset) == 1 else "rellenos", offset
+    values = {labels[i] for i in wrong}
+    return ("valor", values.pop()) if len(values) == 1 else ("ajenas", len(wrong)) if many else None
 
 
 def ids_of(feature: dict) -> list[int]:
@@ -75,7 +129,27 @@ def as_list(value: Any) -> Any:
     """Un tensor, una matriz o una tupla, como lista; lo demás, igual."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, list | tuple) and value and hasattr(value[0], "tolist"):
+        return [as_list(item) for item in value]
     return list(value) if isinstance(value, list | tuple) else value
+
+
+def plain_rows(data: Any) -> Any:
+    """Las filas de unos datos que vienen en lotes ya hechos, en tensores o en parejas.
+
+    >>> plain_rows([{"input_ids": [[5, 6], [7, 8]]}])
+    [{'input_ids': [5, 6]}, {'input_ids': [7, 8]}]
+    """
+    data = [data] if hasattr(data, "keys") else data
+    first = data[0] if len(data) else ""
+    if not hasattr(first, "keys") and not isinstance(first, str):
+        pairs = [row if isinstance(row, tuple) else (row,) for row in data]
+        return [dict(zip(("input_ids", "labels"), map(as_list, pair))) for pair in pairs]
+    ids = as_list(first["input_ids"]) if "input_ids" in first else None
+    if not ids or not isinstance(ids[0], list):
+        return data
+    batches = [{k: as_list(v) for k, v in batch.items() if k in MODEL_COLUMNS} for batch in data]
+    return [{k: v[i] for k, v in b.items()} for b in batches for i in range(len(b["input_ids"]))]
 
 
 def dig(holder: Any, path: str, default: Any = None) -> Any:
@@ -132,7 +206,8 @@ def collate_sample(
     features = sample_features(dataset, limit)
     if not features:
         return "los datos de entrenamiento están vacíos"
-    features = [(i, feature) for i, feature in features if ids_of(feature)]
+    trl = collator is None or type(collator).__module__.startswith("trl.")
+    features = [(i, _with_masks(f) if trl else f) for i, f in features if ids_of(f)]
     if not features:
         return "filas con input_ids: las que hay son aún texto; tokenízalas o da el Trainer"
     out = Collated([], len(features), len(dataset), bool(getattr(collator, "mlm", False)))
@@ -141,6 +216,8 @@ def collate_sample(
         batch = _call(collator, [feature for _, feature in group], columns)
         if isinstance(batch, str):
             return f"un collator que acepte estas filas: falla con «{batch}»"
+        if not all(isinstance(ids, list) for ids in batch.get("input_ids") or [None]):
+            return "un collator que dé un lote con sus input_ids, una lista por fila"
         out.rows += _documents(batch, group, pad, eos)
         restarts = any(_resets(positions) for positions in batch.get("position_ids") or [])
         merged = restarts or len(batch["input_ids"]) < len(group)
@@ -151,6 +228,15 @@ def collate_sample(
         out.bounded += merged and (restarts or blocks or any(key in batch for key in BOUNDARIES))
         out.block_mask |= blocks
     return out
+
+
+def _with_masks(feature: dict) -> dict:
+    """La fila, con las etiquetas que TRL saca de sus máscaras si no las trae."""
+    masks = [as_list(feature[key]) for key in MASKS if feature.get(key) is not None]
+    if not masks or feature.get("labels") is not None:
+        return feature
+    paired = zip(ids_of(feature), *masks)
+    return feature | {"labels": [i if all(bits) else IGNORED for i, *bits in paired]}
 
 
 def trainer_columns(args, model, trainer) -> set[str] | None:
@@ -170,14 +256,50 @@ def _call(collator, features: list[dict], columns: set[str] | None) -> dict | st
     if collator is None:
         full = [key for key in MODEL_COLUMNS if all(f.get(key) is not None for f in features)]
         return {key: [as_list(feature[key]) for feature in features] for key in full}
+    import torch
+
     error = ""
-    for kept in filter(None, (columns, set().union(*features), MODEL_COLUMNS, MODEL_COLUMNS[:3])):
-        rows = [{k: as_list(v) for k, v in feature.items() if k in kept} for feature in features]
+    some = filter(None, (columns, set().union(*features), MODEL_COLUMNS, MODEL_COLUMNS[:3]))
+    # Hay quien espera listas y quien espera tensores.
+    for kept, form in product([*some], (as_list, lambda value: torch.tensor(as_list(value)))):
         try:
+            rows = [{k: form(v) for k, v in feature.items() if k in kept} for feature in features]
             return {key: as_list(value) for key, value in collator(rows).items()}
         except Exception as problem:
             error = error or " ".join(str(problem).split())[:120] or type(problem).__name__
     return error
+
+
+def sft_rows(data: Any, tokenizer, args) -> tuple[Any, Callable]:
+    """Las filas que `SFTTrainer` de TRL sacaría de unos textos o mensajes, y su *collator*.
+
+    Raises:
+        RuntimeError: si a alguna no le queda nada que enseñar.
+    """
+    from types import SimpleNamespace
+
+    from datasets import Dataset, disable_progress_bars, enable_progress_bars
+    from trl import SFTTrainer
+    from trl.chat_template_utils import get_training_chat_template
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    features = [feature for _, feature in sample_features(data)]
+    template, only = None, args.completion_only_loss
+    only = {"prompt", "completion"} <= features[0].keys() if only is None else only
+    if args.assistant_only_loss and "{% generation" not in (tokenizer.chat_template or ""):
+        with suppress(ValueError):  # TRL solo sabe marcar las plantillas que conoce
+            template = get_training_chat_template(tokenizer)
+    twin = SimpleNamespace(_tokenizer=tokenizer, chat_template=template, completion_only_loss=only)
+    disable_progress_bars()
+    try:
+        rows = SFTTrainer._prepare_dataset(
+            twin, Dataset.from_list(features), tokenizer, args, args.packing, None, "train"
+        )
+    finally:
+        enable_progress_bars()
+    free = args.padding_free or (args.packing and args.packing_strategy != "wrapped")
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return rows, DataCollatorForLanguageModeling(pad_token_id=pad, padding_free=free)
 
 
 def _documents(batch: dict, group: list[tuple[int, dict]], pad, eos) -> Iterator[Row]:
@@ -188,10 +310,15 @@ def _documents(batch: dict, group: list[tuple[int, dict]], pad, eos) -> Iterator
         owners = [pair for pair in own for _ in ids_of(pair[1])]  # de quién es cada token
         mask, labels, positions = (column and column[b] for column in columns)
         mask = mask if mask and not isinstance(mask[0], list) else None
+        labels = labels if isinstance(labels, list) else None  # una clase no es de nadie
+        unpaired = len(labels) - len(ids) if labels else 0
+        labels = labels and (labels + [IGNORED] * -unpaired)[: len(ids)]
         for low, high in _cuts(positions, [len(ids_of(feature)) for _, feature in own], len(ids)):
             number, feature = owners[min(low, len(owners) - 1)]
-            span = _span_in(ids[low:high], mask and mask[low:high], feature, pad, eos)
-            yield Row(number, ids[low:high], labels and labels[low:high], *span)
+            seen = mask and mask[low:high]
+            span = _span_in(ids[low:high], seen, feature, pad, eos)
+            own_labels = labels and labels[low:high]
+            yield Row(number, ids[low:high], own_labels, *span, seen, unpaired)
 
 
 def _resets(positions: list[int]) -> bool:

@@ -1,11 +1,11 @@
 """Las filas: qué cuenta la pérdida en ellas, cuáles se cortaron y si unos ejemplos ven a otros."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from course_lib.audit.case import Case, once
 from course_lib.audit.engine import Seen, check, share
-from course_lib.audit.prompts import between_markers
+from course_lib.audit.prompts import between_markers, stray_bos
 from course_lib.audit.roles import Roles, render_probe
 from course_lib.audit.rows import Row, dig
 from course_lib.dialogues import normalize
@@ -15,6 +15,7 @@ PADDING_LEVELS = {"grave": 0.20, "aviso": 0.01}  # de las etiquetas que cuentan
 USER_TOKENS = 0.50  # de sus tokens de usuario, para decir que una fila los cuenta
 PILE = 3  # filas iguales de largas, para creer que las iguala un tope
 MANY = 5  # filas, todas igual de largas: tantas no coinciden por casualidad
+HOLLOW = ("", "none", "nan", "null")  # respuestas que no lo son
 PACKED = 0.10  # de las filas, para decir que se empaquetó
 LIMITS = ("args.max_length", "args.max_seq_length", "tokenizer.model_max_length",
           "model.config.max_position_embeddings")  # fmt: skip
@@ -72,6 +73,15 @@ def no_end(case: Case, rows: list[Row], ends: set[int]):
     if not whole:
         return "filas enteras, sin cortar y con algo que cuente"
     left_open = [row for row in whole if not _closes(case, row)]
+    stops, told = case.stops
+    if not left_open and case.is_chat and case.tokenizer is not None:
+        ends_in = {row: _end_at(case, row, row.supervised[-1]) for row in whole}
+        deaf = [row for row, token in ends_in.items() if token is not None and token not in stops]
+        if not deaf:
+            return None
+        words = {"texto": case.text_of(ends_in[deaf[0]]), "severity": None if told else "nota"}
+        words["paran"] = ", ".join(repr(case.text_of(token)) for token in sorted(stops - {None}))
+        return Seen(share("sin_fin", deaf, whole), deaf, cause="otro", **words)
     if not left_open:
         return None
     first = left_open[0]
@@ -96,7 +106,7 @@ def supervised_user(case: Case, rows: list[Row], roles: Roles):
     if not spots:
         return "texto de usuario en las filas"
     counts = {row: sum(row.labels[i] != IGNORED for i in said) for row, said in spots.items()}
-    guilty = [row for row, said in spots.items() if counts[row] >= USER_TOKENS * len(said)]
+    guilty = [row for row, said in spots.items() if _counts_a_turn(row, said)]
     tokens = sum(map(len, spots.values()))
     return Seen(
         share("supervisadas", guilty, spots)
@@ -106,14 +116,41 @@ def supervised_user(case: Case, rows: list[Row], roles: Roles):
     )
 
 
-@check("nada-supervisado", "labelled", grave=0.50, aviso=0.01)
+def _counts_a_turn(row: Row, said: list[int]) -> bool:
+    """Si la pérdida cuenta algún turno entero, o casi, de los del usuario."""
+    runs: dict[int, list[int]] = {}
+    for order, i in enumerate(said):
+        runs.setdefault(i - order, []).append(i)
+    shares = (sum(row.labels[i] != IGNORED for i in run) / len(run) for run in runs.values())
+    return any(share >= USER_TOKENS for share in shares)
+
+
+def labelled_or_lost(case: Case) -> list[Row] | str:
+    """Las filas con etiquetas; ninguna si TRL las descartó todas o no llegaría a hacerlas."""
+    data = case.train_dataset
+    return [] if case.refused or (data is not None and not len(data)) else case.labelled
+
+
+@check("nada-supervisado", labelled_or_lost, grave=0.50, aviso=0.01)
 def nothing_supervised(case: Case, rows: list[Row]):
     """Filas en las que la pérdida no cuenta nada, sin que el corte lo explique."""
+    if not rows:
+        why = "plantilla" if case.refused else "sin_filas"
+        return Seen({}, cause=why, severity="grave", error=case.refused[:200])
     cut = cut_rows(case) if case.ends else ()
     empty = [row for row in rows if row not in cut and set(row.labels) <= {IGNORED}]
+    blank = [row for row in rows if row.supervised and not _says(case, row)]
+    if len(blank) > len(empty) and case.is_chat and not case.wrapped:
+        return Seen(share("vacias", blank, rows), blank, cause="sin_texto")
     start = case.decode(empty[0].real[:16]) if empty and case.tokenizer is not None else ""
     said = ["prueba", start and "comienzo"]
     return Seen(share("vacias", empty, rows), empty, say=said, comienzo=start)
+
+
+def _says(case: Case, row: Row) -> bool:
+    """Si lo que cuenta es algo más que fines, espacios o el hueco de una tabla."""
+    said = [row.ids[i] for i in row.supervised if row.ids[i] not in case.marks]
+    return "".join(case.pieces(said)).strip().lower() not in HOLLOW
 
 
 @check("respuesta-cortada", "rows", "ends", grave=0.20, aviso=0.01, nota=0)
@@ -122,6 +159,10 @@ def truncated(case: Case, rows: list[Row], ends: set[int]):
     if case.wrapped:  # trozos de un texto seguido: no hay respuesta que cortar
         return WRAPPED if case.is_chat else None
     cut = cut_rows(case)
+    headless = [] if cut else headless_rows(case)
+    if headless:
+        numbers = share("cortadas", headless, rows) | {"tope": _cap(case)}
+        return Seen(numbers, headless, cause="comienzo", severity="nota")
     lost = sum(map(_is_mute, cut))
     if not case.is_chat and lost < len(cut):
         return None
@@ -135,6 +176,17 @@ def cut_rows(case: Case) -> list[Row]:
     limit = _cap(case)
     full = [row for row in case.rows if limit is not None and len(row.real) >= limit]
     return [row for row in full if not _closed(case, row, row.end - 1) or _is_mute(row)]
+
+
+@once
+def headless_rows(case: Case) -> list[Row]:
+    """Las filas que llegan al tope y no empiezan como empieza siempre la plantilla."""
+    limit, text = _cap(case), render_probe(case.tokenizer)
+    if limit is None or text is None or dig(case.roles, "name") != "plantilla":
+        return []
+    first = case.tokenizer.encode(text, add_special_tokens=False)[0]
+    full = [row for row in case.rows if len(row.real) >= limit]
+    return [row for row in full if row.real[0] != first and not case.opens(row)]
 
 
 def _is_mute(row: Row) -> bool:
@@ -182,9 +234,14 @@ def _closes(case: Case, row: Row) -> bool:
 
 def _closed(case: Case, row: Row, last: int) -> bool:
     """Si hay un token de fin en esa posición, o antes y con dos espacios en medio como mucho."""
+    return _end_at(case, row, last) is not None
+
+
+def _end_at(case: Case, row: Row, last: int) -> int | None:
+    """Ese token de fin."""
     tokens = row.ids[max(row.start + 1, last - 2) : last + 1]
     visible = [token for token in tokens if not case.is_blank(token)]
-    return bool(visible) and visible[-1] in case.ends
+    return visible[-1] if visible and visible[-1] in case.ends else None
 
 
 def _counted_padding(case: Case, row: Row) -> int:
@@ -212,7 +269,10 @@ def packing(case: Case, rows: list[Row]):
         real = row.real
         while len(real) > 1 and (real[-1] in borders or case.is_blank(real[-1])):
             real.pop()
-        starts[row] = [i + 1 for i in range(1, len(real) - 1) if real[i] in borders]
+        opening = len(list(takewhile(lambda token: token in borders, real)))
+        inside = range(max(1, opening), len(real) - 1)
+        stray = stray_bos(case, row)  # uno suelto ante la respuesta no separa documentos
+        starts[row] = [i + 1 for i in inside if real[i] in borders and i != stray]
     packed = [row for row in rows if starts[row]]
     if len(packed) >= PACKED * len(rows):
         at = starts[packed[0]][0]

@@ -12,6 +12,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "datos"
 
 # Las comprobaciones del contrato, en el orden del catálogo.
 CHECKS = (
+    "descuadre",
     "fin-tapado",
     "relleno-contado",
     "sin-fin",

@@ -51,6 +51,15 @@ def _other_template() -> list[Case]:
         text = tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
         return tokenizer(text)["input_ids"]
 
+    def no_header(tokenizer, said):
+        return tokenizer.apply_chat_template(said, return_dict=True)["input_ids"]
+
+    def no_break(tokenizer, said):
+        return filas.chat_ids(tokenizer, said)[:-1]
+
+    def alone(name, prompt):
+        return {"tokenizer": make(name), "prompt": prompt}
+
     def no_start(tokenizer, said):
         return filas.chat_ids(tokenizer, said)[1:]
 
@@ -106,7 +115,9 @@ def _other_template() -> list[Case]:
             "un mensaje de sistema que nadie entrenó",
             partial(asked, "chatml", 25, with_system),
         ),
-        ("grave", "dos veces el comienzo", partial(asked, "llama2", 25, two_starts, "en")),
+        ("grave", "sin la cabecera de quien contesta", partial(asked, "llama3", 25, no_header)),
+        ("grave", "sin el salto de la cabecera", partial(asked, "chatml", 25, no_break)),
+        ("grave", "sin cabecera y sin filas", partial(alone, "gemma", no_header)),
         ("grave", "sin el comienzo", partial(asked, "llama3", 25, no_start)),
         (
             "grave",
@@ -135,7 +146,11 @@ def _other_template() -> list[Case]:
         ("aviso", "una de cada cinco", partial(some_differ, "curso", 20, 4)),
         ("aviso", "justo el 5%", partial(some_differ, "llama3", 20, 1)),
     ]
-    return [planted("plantilla-distinta", *case) for case in made]
+    twice = partial(asked, "llama2", 25, two_starts, "en")
+    return [
+        *(planted("plantilla-distinta", *case) for case in made),
+        planted("doble-bos", "aviso", "dos veces el comienzo, al preguntar", twice),
+    ]
 
 
 # --- 24: espacio-final ---------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def all_cases() -> list[Case]:
         controles_trl,
         fallos_alcance,
         fallos_datos,
+        fallos_descuadre,
         fallos_entrenar,
         fallos_etiquetas,
         fallos_fin,
@@ -83,6 +84,7 @@ def all_cases() -> list[Case]:
     )
 
     parts = (
+        fallos_descuadre,
         fallos_etiquetas,
         fallos_fin,
         fallos_alcance,
