@@ -19,6 +19,7 @@ from course_lib import __version__, lessons
 from course_lib.cli import main, run_safely
 from course_lib.lessons import clean_notebook, read_notebook
 from course_lib.pages import to_html
+from taller.__main__ import main as workshop
 
 ROOT = Path(__file__).parents[1]
 FIGURE = """import matplotlib.pyplot as plt
@@ -350,6 +351,14 @@ def test_usage_errors_are_in_spanish(capsys, arguments, message):
     error = capsys.readouterr().err
     assert error.startswith("uso: curso") and len(error) < 900
     assert message in error
+
+
+@pytest.mark.parametrize("value", ["²", "0", "-1", "1e3", "1_000", "9" * 5_000, "1000001"])
+def test_a_number_of_the_workshop_has_limits(capsys, value):
+    with pytest.raises(SystemExit):
+        workshop(["preentrenar", f"--pasos={value}"])
+    error = capsys.readouterr().err
+    assert f"«{value[:70]}" in error and "pon un entero del 1 al 1.000.000" in error
 
 
 def test_version_is_the_package_version(capsys):

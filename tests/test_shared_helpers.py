@@ -119,6 +119,8 @@ def course(tmp_path):
 def test_no_order_cuts_a_file_that_does_not_fit(course, monkeypatch, order):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(card, "measure_model", lambda: "medida\n" * 1000)
+    talk = {"train": [{"dialog": ["hola" * 1000, "adiós"]}]}
+    monkeypatch.setattr(scenes, "generate_dialogues", lambda seed: talk)
     monkeypatch.setenv("CURSO_SALIDA", str(course))
     monkeypatch.delenv("CURSO_SIN_PROGRESO")
     if order == "retirar":
