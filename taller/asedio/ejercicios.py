@@ -20,7 +20,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from course_lib.exercises import all_exercises, answers, check, get
-from taller.asedio import Broken
+from taller.asedio import LIMIT, Broken
 
 SLOW = {"1.4", "4.4"}  # los que ponen a hablar a un modelo: su revisión es la de otros
 VERDICT = re.compile(r"Ejercicio [\d.]+: (correcto|hecho|todavía no|sin responder)")
@@ -254,7 +254,11 @@ def case(rng: random.Random, folder: Path | None = None) -> None:
         contextlib.nullcontext() if good else patch.multiple(answers, LIMIT=0.2, WHOLE=1.0),
         contextlib.redirect_stdout(io.StringIO()) as out,
     ):
+        start = time.monotonic()
         check(id, answer)
+    # `check` atrapa también lo que lance quien vigila el asedio: se mira el reloj.
+    if (took := time.monotonic() - start) > LIMIT:
+        raise Broken("cuelgue", f"{id}: {took:.0f} segundos")
     said = out.getvalue()
     if not (verdict := VERDICT.match(said)) or len(said) > 6_000:
         raise Broken("frase", f"{id}: {said[:300]!r}")

@@ -25,7 +25,15 @@ from tokenizers import (
     trainers,
 )
 
-from course_lib.encoding import chat_prompt, encode_conversation, prepare_for_chat
+from course_lib.encoding import (
+    ORIGINAL_BOT,
+    ORIGINAL_USER,
+    chat_prompt,
+    encode_conversation,
+    encode_original,
+    original_prompt,
+    prepare_for_chat,
+)
 from taller.asedio import Broken, refusals
 
 TEXTS = [
@@ -64,6 +72,13 @@ class Shape:
     plain: tuple[str, ...] = ()  # añadidos con special=False
     normalizer: Callable[[], Any] | None = None
     options: tuple[tuple[str, bool], ...] = ()  # de AddedToken
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Los marcadores que son texto corriente."""
+        return tuple(
+            m for m in self.marks if m not in (*self.special, *self.plain) and self.template
+        )
 
 
 def _nfkc():
@@ -354,20 +369,27 @@ def check(name: str, messages: Sequence[dict[str, str]]) -> None:
     """Lo que se exige de una forma con una conversación."""
     tokenizer, shape = built(name), SHAPES[name]
     innocent = [m | {"content": re.search(r"z[ua]\d", m["content"])[0]} for m in messages]
-    for encode in (
-        lambda said: encode_conversation(tokenizer, said),
-        lambda said: chat_prompt(tokenizer, said[:-1]),
+    original = (ORIGINAL_USER, ORIGINAL_BOT)  # en la codificación original, siempre son texto
+    for encode, texts in (
+        (lambda said: encode_conversation(tokenizer, said), shape.texts),
+        (lambda said: chat_prompt(tokenizer, said[:-1]), shape.texts),
+        (lambda said: original_prompt(tokenizer, said[:-1]), original),
+        (lambda said: _attended(encode_original(tokenizer, *_pair(said), 600)), original),
     ):
         expected = encode(innocent)  # lo inocente se acepta siempre
         with refusals():
-            try:
-                found = encode(messages)
-            except (ValueError, OSError):
-                raise
-            _compare(tokenizer, shape, expected, found, messages, name)
+            _compare(tokenizer, shape, expected, encode(messages), messages, name, texts)
 
 
-def _compare(tokenizer, shape, expected, found, messages, name) -> None:
+def _attended(row) -> list[int]:
+    return [token for token, seen in zip(row.input_ids, row.attention_mask) if seen]
+
+
+def _pair(messages: Sequence[dict[str, str]]) -> list[str]:
+    return [message["content"] for message in messages[:2]]
+
+
+def _compare(tokenizer, shape, expected, found, messages, name, texts) -> None:
     ids, base = (getattr(x, "input_ids", x) for x in (found, expected))
     told = f"«{name}», {[m['content'] for m in messages]!r}"
     added = tokenizer.get_added_vocab()
@@ -375,9 +397,8 @@ def _compare(tokenizer, shape, expected, found, messages, name) -> None:
     if [i for i in ids if i in marked] != [i for i in base if i in marked]:
         raise Broken("falsa", f"{told}: sobran o faltan marcadores en {tokenizer.decode(ids)!r}")
     # Los que son texto se buscan en el texto: da igual en qué trozos se lean.
-    texts = [t for t in shape.marks if t not in (*shape.special, *shape.plain) and shape.template]
     said, clean = tokenizer.decode(ids), tokenizer.decode(base)
-    for mark in texts:
+    for mark in set(texts) - added.keys():
         read = tokenizer.decode(tokenizer.encode(mark, add_special_tokens=False)).strip()
         if said.count(read) != clean.count(read):
             raise Broken("falsa", f"{told}: el rótulo {mark!r} sobra en {said!r}")
