@@ -20,8 +20,8 @@ y `tables`, que salen en casi todas:
 - 10, el proyecto: `decision`, `audit`, `retrieval`, `tuning`, `training`, `encoding`, `dialogues`,
   `world`.
 
-`exercises` son los ejercicios de todas y lo que llevas hecho; `hub` carga de Hugging Face;
-`lessons`, `pages` y `cli` son la orden `curso`.
+`exercises` son los ejercicios de todas y lo que llevas hecho; `records` abre archivos de diálogos;
+`hub` carga de Hugging Face; `lessons`, `pages` y `cli` son la orden `curso`.
 """
 
 import errno

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from course_lib import data_path, world
+from course_lib import data_path, shorten, world
 from course_lib.dialogues import Dialogue, read_dialogues, shipped_dialogues, split_dialogues
 
 PRETRAINING_RATE = 2e-3  # la máxima con que se preentrenó el minimodelo
@@ -183,8 +183,8 @@ def own_track(
     read = read_dialogues(dialogues, report)
     if len({dialogue.turns for dialogue in read}) < 10:
         raise ValueError(
-            f"«{dialogues}» no llega a diez diálogos distintos, y hay que repartirlos en tres "
-            "partes: reúne más."
+            f"«{shorten(dialogues)}» no llega a diez diálogos distintos, y hay que repartirlos en "
+            "tres partes: reúne más."
         )
     train, rest = split_dialogues(read, test_fraction=0.2)
     validation, test = split_dialogues(rest, test_fraction=0.5)
@@ -296,6 +296,14 @@ def load_tokenizer(name: str):
 
     # Del de GPT-2 bastan vocab.json y merges.txt.
     bare = (Path(name) / "merges.txt").is_file() and not list(Path(name).glob("*config.json"))
-    with checked(name):
-        loader = GPT2Tokenizer if bare else AutoTokenizer
-        return loader.from_pretrained(name, trust_remote_code=False)
+    try:
+        with checked(name):
+            loader = GPT2Tokenizer if bare else AutoTokenizer
+            return loader.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError):  # ya son frases
+        raise
+    except Exception as error:  # una tabla rota: cada parte falla a su manera
+        reason = shorten(f"{type(error).__name__}: {error}")
+        raise ValueError(
+            f"El tokenizador de «{name}» está roto ({reason}): vuelve a copiarlo."
+        ) from error

@@ -192,6 +192,11 @@ BAD_TEMPLATES = {
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         "no acaba nunca",
     ),
+    "swollen": (
+        "{% set n = namespace(a='x') %}{% for i in range(99) %}{% set n.a = n.a + n.a %}"
+        "{% endfor %}",
+        "MemoryError|no acaba nunca",
+    ),
     "several": ({"rag": "{{ messages }}", "tool_use": "{{ messages }}"}, "varias plantillas"),
 }
 

@@ -42,7 +42,7 @@ ROWS = 300  # las que se codifican para mirarlas token a token
 COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
 LONGEST = 131_072  # tokens de un ejemplo, aunque el tokenizador no ponga tope
 SIMULATED = 4_000_000  # tokens de lo que se codifica, como mucho, relleno incluido
-TEMPLATE_SECONDS = 20  # lo que puede tardar una plantilla
+TEMPLATE_SECONDS, TEMPLATE_BYTES = 20, 1 << 30  # lo que puede tardar y ocupar una plantilla
 
 
 def audit_file(
@@ -163,7 +163,7 @@ def _usable_template(tokenizer, pairs: list[Pair]) -> bool:
     talks = [pair_messages(pair.user, pair.reply) for pair in pairs]
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     try:
-        with context.Pool(1) as pool:
+        with context.Pool(1, _little_memory) as pool:
             render = pool.apply_async(tokenizer.apply_chat_template, (talks,), {"tokenize": False})
             render.get(TEMPLATE_SECONDS)
     except Exception as error:
@@ -174,6 +174,16 @@ def _usable_template(tokenizer, pairs: list[Pair]) -> bool:
             "corrígela, o bórrala para auditar sin ella."
         ) from error
     return True
+
+
+def _little_memory() -> None:
+    """Que este proceso no ocupe mucho más de lo que ya ocupa."""
+    if sys.platform == "linux":
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + TEMPLATE_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _some(pairs: list[Pair], limit: int) -> list[Pair]:
