@@ -125,7 +125,7 @@ def low_rate(case: Case):
 
 @check("fp16-entrenable", "args", "model", severity="grave")
 def half_weights(case: Case, args, model):
-    """Pesos en media precisión que se entrenan: en fp16 se rompen; en bf16, pueden no moverse."""
+    """Pesos en media precisión que se entrenan: `float16` los rompe y `bfloat16` no los mueve."""
     learnt = {n: w for n, w in model.named_parameters() if w.requires_grad and w.numel()}
     half = {n: w for n, w in learnt.items() if str(w.dtype) == "torch.float16"}
     if half:
