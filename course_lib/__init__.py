@@ -104,11 +104,7 @@ def replace_file(path: Path | str, content: str | bytes) -> None:
 
 
 def os_reason(error: Exception) -> str:
-    """Por qué no se pudo leer o escribir, para acabar una frase: el sistema lo dice en inglés.
-
-    >>> os_reason(OSError(28, "No space left on device"))
-    'no queda sitio en el disco: libera espacio y repite'
-    """
+    """Por qué no se pudo leer o escribir, para acabar una frase: el sistema lo dice en inglés."""
     number = getattr(error, "errno", None)
     code = errno.errorcode.get(number, type(error).__name__)
     other = f"el sistema da el error {code}" if number else str(error)  # una frase nuestra
@@ -116,11 +112,7 @@ def os_reason(error: Exception) -> str:
 
 
 def shorten(text: object, limit: int = 80) -> str:
-    """Un texto ajeno, para citarlo en una frase: en un renglón y no muy largo.
-
-    >>> shorten("una\\nlínea", 8)
-    'una lín…'
-    """
+    """Un texto ajeno, para citarlo en una frase: en un renglón y no muy largo."""
     text = str(text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * limit]).split())
     return line if max(len(line), len(text) / 2) <= limit else f"{line[: limit - 1]}…"

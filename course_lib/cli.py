@@ -1,16 +1,30 @@
 """La orden `curso`: ejecuta las lecciones, te da tu copia y audita tus diálogos."""
 
 import argparse
+import codecs
 import json
+import math
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from course_lib import __version__, lessons, output_path, read_toml, replace_file
+from course_lib import (
+    __version__,
+    lessons,
+    os_reason,
+    output_path,
+    read_toml,
+    replace_file,
+    shorten,
+)
 from course_lib.tables import format_scoreboard, number
+
+# Lo que no cabe en la codificación de la consola, como lo escribe JSON: nada se pierde.
+codecs.register_error("escapa", lambda e: (json.dumps(e.object[e.start : e.end])[1:-1], e.end))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,25 +34,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 si todo fue bien, 1 si una lección falló, 2 si el error es de quien llama, 130 si se
         interrumpió.
     """
-    return run_command(_parser(), argv)
+    return run_safely(lambda: (given := _parser().parse_args(argv)).run(given))
 
 
-def run_command(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Ejecuta la orden que pidan; los errores de quien llama, en una frase y sin traza."""
-    arguments = parser.parse_args(argv)
+def run_safely(command: Callable[[], int | None]) -> int:
+    """Ejecuta `command`: sus errores y Ctrl-C, en una frase y sin traza, en cualquier consola."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="escapa")
+    last, code, said = -math.inf, 2, ""
+
+    def interrupt(*_) -> None:
+        nonlocal last  # quien pulsa varias veces seguidas no corta lo que se está recogiendo
+        if time.monotonic() - last > 2:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return arguments.run(arguments)
-    except KeyboardInterrupt:
-        print("Interrumpido.", file=sys.stderr)
-        return 130
+        code = command() or 0
+        print(end="", flush=True)
+    except KeyboardInterrupt as stop:
+        code, said = 130, str(stop) or "Interrumpido."
+        before = dict.fromkeys(before, signal.SIG_IGN)  # el proceso ya se acaba
+        exec("")  # si se cortó otro `exec`, Python lo recuerda y no saldría con 130
     except BrokenPipeError:  # quien leía (head, less) se fue antes de acabar
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError) as error:
+        code = 1
+    except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("CURSO_DEPURAR"):
             raise
-        print(error, file=sys.stderr)
-        return 2
+        file, reason = getattr(error, "filename", None), os_reason(error)
+        where = f"«{shorten(file, 300)}»" if file else "No se puede seguir"
+        said = reason if reason == str(error) else f"{where}: {reason}."
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    try:
+        print(said, end="\n" if said else "", file=sys.stderr)
+        print(end="", flush=True)
+    except OSError:  # ya no hay dónde escribir, y al salir Python lo intentaría otra vez
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,12 +222,17 @@ def _annotations(path: Path, report, new: Sequence) -> Iterator[str]:
         yield f"::{kind} file={file}{line}::{escaped(text)}"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        super().error(shorten(message, 300))
+
+
 def new_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Un intérprete de órdenes en español, con `--version` y todavía sin órdenes."""
     # argparse habla inglés y pide sus frases a `argparse._`.
     argparse._ = lambda text: read_toml("ordenes", "argparse_es.toml").get(text, text)
     epilog = "Con CURSO_DEPURAR=1 los errores enseñan también dónde se produjeron."
-    parser = argparse.ArgumentParser(prog=name, description=description, epilog=epilog)
+    parser = _Parser(prog=name, description=description, epilog=epilog)
     shown = {"version": f"curso {__version__}", "help": "muestra la versión y termina"}
     parser.add_argument("--version", action="version", **shown)
     return parser

@@ -1,16 +1,18 @@
 """Los cuadernos: la copia en que escribe cada estudiante, y ejecutarlos y dejarlos para leer."""
 
+import asyncio
 import json
 import os
 import re
-import shutil
 import sys
 import textwrap
 import time
 from collections import namedtuple
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from course_lib import replace_file, shorten
 from course_lib.pages import to_html
 from course_lib.tables import from_json
 
@@ -21,6 +23,7 @@ NO_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS", 
 NO_PROGRESS = "CURSO_SIN_PROGRESO"
 DEAD_KERNEL = "se cerró de golpe, quizá por falta de memoria; al repetir, un ajuste a medias sigue"
 SCOREBOARD_FILE = "resultados.json"
+MAX_BYTES = 100_000_000  # de un cuaderno, con sus salidas
 _CHECK = re.compile(r"^check\(.*", re.MULTILINE | re.DOTALL)  # hasta el final de la celda
 SET_ASIDE = "# Tu respuesta a un ejercicio que ha cambiado de número o ya no está en el curso."
 DRIVE = "/content/drive/MyDrive"  # donde Colab pone tu Drive, si lo activas
@@ -67,7 +70,7 @@ def find_notebooks(selectors: Sequence[str] = (), folder: Path | None = None) ->
         matching = {path for path, names in known.items() if text.zfill(2) in names}
         if not matching:
             names = ", ".join(path.stem for path in lessons)
-            raise ValueError(f"No hay ninguna lección «{text}»: las que hay son {names}.")
+            raise ValueError(f"No hay ninguna lección «{shorten(text)}»: las que hay son {names}.")
         found |= matching
     return sorted(found, key=lambda path: path.name) if selectors else lessons
 
@@ -100,29 +103,29 @@ def student_copies(root: Path | None = None) -> Path:
             continue
         notebook = read_notebook(path)
         if mine.exists():
-            old = read_notebook(before if before.exists() else path)
+            old = read_notebook(before) if before.exists() else None
             notebook = with_answers(notebook, read_notebook(mine), old)
-        written = mine.with_suffix(".nuevo")
-        nbformat.write(notebook, written)
-        os.replace(written, mine)
-        shutil.copyfile(path, before)
+        replace_file(mine, nbformat.writes(notebook) + "\n")
+        replace_file(before, path.read_bytes())
     for style in (root / "notebooks").glob("*.css"):  # el de proyectarlas
-        shutil.copyfile(style, copies / style.name)
+        replace_file(copies / style.name, style.read_bytes())
     return copies
 
 
-def with_answers(course, mine, before):
-    """El cuaderno del curso, con las celdas que el estudiante cambió o añadió a su copia.
+def with_answers(course, mine, before=None):
+    """El cuaderno del curso, con las celdas que el estudiante cambió o añadió a su copia, y sin las
+    que quitó.
 
     La respuesta a un ejercicio que ha cambiado de número o ya no está se guarda aparte, sin su
     `check`, que hablaría de otro.
 
     Args:
-        before: el cuaderno del curso del que salió esa copia.
+        before: el cuaderno del curso del que salió esa copia; si no se sabe, es el de ahora.
     """
-    was = {cell.id: cell.source for cell in before.cells}
+    was = {cell.id: cell.source for cell in (before or course).cells}
     now = {cell.id: cell.source for cell in course.cells}
     taken = {cell.id for cell in mine.cells}
+    gone = was.keys() - taken if before else ()
     for cell in mine.cells:
         asked = _CHECK.findall(was.get(cell.id, ""))
         if asked and cell.source != was[cell.id] and asked != _CHECK.findall(now.get(cell.id, "")):
@@ -132,7 +135,7 @@ def with_answers(course, mine, before):
                 cell.id += "-antes"
             taken.add(cell.id)
     own = {cell.id: cell for cell in mine.cells if cell.source != was.get(cell.id)}
-    course.cells = [own.pop(cell.id, cell) for cell in course.cells]
+    course.cells = [own.pop(cell.id, cell) for cell in course.cells if cell.id not in gone]
     previous = None
     for cell in mine.cells:  # las que quedan en `own`, detrás de la que tenían delante y sigue
         ids = [None, *(other.id for other in course.cells)]
@@ -149,14 +152,22 @@ def run_notebooks(
     """Ejecuta cuadernos, uno tras otro, cada uno en su propio núcleo (*kernel*) y en su carpeta.
 
     De cada uno escribe en `output_dir` el cuaderno ejecutado y su página HTML, que se lee sin red;
-    también del que falla, hasta donde llegó. Con el primero que falla, se detiene: solo el último
-    resultado puede llevar error.
+    también del que falla, hasta donde llegó; del que se interrumpe, solo el cuaderno. Con el
+    primero que falla, se detiene: solo el último resultado puede llevar error.
 
     Args:
         save_in_place: además, actualiza con sus salidas los cuadernos de origen que no fallan.
     """
     import nbformat
 
+    homes = {course_root() / "notebooks", course_root() / "mis_cuadernos"}
+    homes |= {path.resolve().parent for path in paths}
+    same = output_dir.is_dir() and any(map(output_dir.samefile, filter(Path.is_dir, homes)))
+    if same or len({path.stem.lower() for path in paths}) < len(paths):
+        raise ValueError(
+            f"Lo ejecutado pisaría un cuaderno: en {output_dir} están los originales, o dos se "
+            "llaman igual. Elige otra carpeta con --salida, o ejecútalos por separado."
+        )
     output_dir.mkdir(parents=True, exist_ok=True)
     runs: list[LessonRun] = []
     for path in paths:
@@ -166,24 +177,29 @@ def run_notebooks(
             error = _execute(notebook, path, output_dir)
         finally:  # también si se interrumpe: lo ejecutado hasta aquí no se pierde
             clean_notebook(notebook)
-            nbformat.write(notebook, output_dir / path.name)
+            content = nbformat.writes(notebook) + "\n"
+            replace_file(output_dir / path.name, content)
             html = (output_dir / path.name).with_suffix(".html")
-            html.write_text(to_html(notebook, path), encoding="utf-8")
+            html.unlink(missing_ok=True)  # sería la de otra vez, y hacerla tarda segundos
+        replace_file(html, to_html(notebook, path))
         runs.append(LessonRun(path.stem, time.perf_counter() - start, html, error))
         if error:
             break
         if save_in_place:
-            nbformat.write(notebook, path)
+            replace_file(path, content)
     return runs
 
 
 def _execute(notebook, path: Path, output_dir: Path) -> str | None:
     """Ejecuta el cuaderno en su sitio; devuelve una frase en español si una celda falla."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellControlSignal, DeadKernelError
+    from nbclient import NotebookClient, client, exceptions
     from tqdm import tqdm
 
+    # La suya, sin «^», tarda el cuadrado de lo que mide cada renglón.
+    client._RGX_CARRIAGERETURN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in codes:  # si se queda a medias, que no parezca hecho lo que no se hizo
+        cell.outputs, cell.execution_count = [], None
     started = []
     with tqdm(total=len(codes), desc=path.stem, unit="celda", file=sys.stderr) as bar:
 
@@ -191,7 +207,7 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
             bar.update(len(started) - bar.n)
             started.append(cell)
 
-        client = NotebookClient(
+        runner = NotebookClient(
             notebook,
             timeout=None,
             kernel_name="python3",
@@ -206,17 +222,41 @@ def _execute(notebook, path: Path, output_dir: Path) -> str | None:
         on += OFFLINE if _track_name(notebook) == "mini" else ()  # las demás descargan
         own = {"CURSO_SALIDA": str(output_dir.resolve())} | dict.fromkeys(on, "1")
         try:
-            client.execute(env=os.environ | own)
-        except (CellControlSignal, DeadKernelError) as error:
+            _run_apart(runner, os.environ | own)
+        except (exceptions.CellControlSignal, RuntimeError) as error:  # el núcleo, si no arranca
             name = getattr(error, "ename", "el núcleo")
-            detail = getattr(error, "evalue", DEAD_KERNEL).strip() or "sin más explicación"
-            first_line = started[-1].source.strip().split("\n")[0]
+            detail = shorten(getattr(error, "evalue", DEAD_KERNEL), 500) or "sin más explicación"
+            first_line = shorten(started[-1].source.strip().split("\n")[0] if started else "")
             return (
                 f"La lección {path.stem} se detuvo en la celda de código {len(started)} de "
                 f"{len(codes)}, la que empieza «{first_line}»: {name}: {detail}"
             )
         bar.update(len(codes) - bar.n)
     return None
+
+
+def _run_apart(client, env) -> None:
+    """Ejecuta las celdas en otro hilo: en el principal, nbclient se quedaría con Ctrl-C."""
+    running: Future = Future()
+
+    async def execute() -> None:
+        running.set_result(asyncio.current_task())
+        try:
+            await client.async_execute(env=env)
+        finally:
+            if client.km and client.km.has_kernel:  # se cortó mientras arrancaba
+                await client.km.shutdown_kernel(now=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(lambda: asyncio.run(execute()))
+        try:
+            while not done.done():  # con plazo: en Windows no se puede interrumpir una espera
+                wait([done], timeout=0.5)
+        except KeyboardInterrupt:
+            client.shutdown_kernel = "immediate"
+            running.result().get_loop().call_soon_threadsafe(running.result().cancel)
+            raise
+    done.result()
 
 
 def _track_name(notebook) -> str:
@@ -247,7 +287,7 @@ def read_scoreboard(output_dir: Path, since: float) -> list[dict]:
 
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-_PROGRESS_BAR = re.compile(r"\r|\d+%\|")
+_PROGRESS_BAR = re.compile(r"\r|\d%\|")
 _VOLATILE_METADATA = ("ExecuteTime", "execution", "executionInfo", "id", "outputId")
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -259,16 +299,19 @@ def read_notebook(path: Path):
     """Lee un cuaderno y da a las celdas sin identificador uno que depende de su posición."""
     import nbformat
 
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} pasa de {MAX_BYTES // 10**6} MB: borra las salidas que sobren.")
+    data = path.read_bytes()
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(data.decode("utf-8-sig"))
         for number, cell in enumerate(raw["cells"], start=1):
             cell.setdefault("id", f"celda-{number:03d}")
         raw["nbformat_minor"] = max(5, raw["nbformat_minor"])  # las celdas con id son del 4.5
         notebook = nbformat.reads(json.dumps(raw), as_version=4)
         nbformat.validate(notebook)
-    except (ValueError, KeyError, TypeError, nbformat.ValidationError) as error:
-        detail = str(error).split("\n")[0]
-        raise ValueError(f"{path} no es un cuaderno de Jupyter en formato 4: {detail}.") from error
+    except Exception as error:  # un archivo roto lo puede estar de cualquier manera
+        where = f", o está roto en la línea {error.lineno}" if hasattr(error, "lineno") else ""
+        raise ValueError(f"{path} no es un cuaderno de Jupyter en formato 4{where}.") from error
     return notebook
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from course_lib import __version__, data_path, output_path
+from course_lib import __version__, data_path, output_path, replace_file
 from course_lib.dialogues import Pair, to_pairs
 from course_lib.encoding import Encoded, collate, encode_original
 from course_lib.resume import fingerprint, read_json, resumable_fine_tune
@@ -101,7 +101,7 @@ def save_original(track: Track, run: Run, tokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     made = recipe(track, run.trainer.args, run.start)
     saved = {"receta": made, "segundos": run.seconds, "registro": run.log}
-    (folder / RECIPE).write_text(json.dumps(saved, indent=1), encoding="utf-8")
+    replace_file(folder / RECIPE, json.dumps(saved, indent=1))
 
 
 def recipe(track: Track, args, start: str) -> dict:

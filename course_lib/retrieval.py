@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from course_lib import world
+from course_lib import replace_file, world
 from course_lib.evaluation import Answerer, ask_with
 from course_lib.tables import Measure, from_json, proportion, to_json
 from course_lib.world import Question
@@ -109,7 +109,7 @@ def save_index(index: Index, folder: Path | str) -> Path:
     folder = Path(folder)
     index.bm25.save(folder, allow_pickle=False)
     content = to_json({"language": index.language, "texts": index.texts})
-    (folder / TEXTS_FILE).write_text(content, encoding="utf-8")
+    replace_file(folder / TEXTS_FILE, content)
     return folder
 
 

@@ -1,12 +1,15 @@
 """Las órdenes del taller: `python -m taller ORDEN`, y `python -m taller ORDEN --help`."""
 
+import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_lib import data_path, output_path
-from course_lib.cli import add_command, new_parser, run_command
+from course_lib import data_path, output_path, shorten
+from course_lib.cli import add_command, new_parser, run_safely
 from course_lib.lessons import course_root
+from course_lib.tables import number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     train = command("preentrenar", _pretrain, "preentrena el minimodelo desde cero")
     folder(train, "salida/minimodelo")
-    train.add_argument("--pasos", type=int, metavar="N", help="por omisión, los de la receta")
-    train.add_argument("--semilla", type=int, default=0, metavar="N", help="por omisión, 0")
+    steps = {"type": whole_number(1, 10**6), "help": "por omisión, los de la receta"}
+    train.add_argument("--pasos", metavar="N", **steps)
+    seed = {"type": whole_number(0, 2**32 - 1), "help": "por omisión, 0"}
+    train.add_argument("--semilla", default=0, metavar="N", **seed)
     train.add_argument(
         "--desde-cero", action="store_true", help="no continúa un entrenamiento interrumpido"
     )
@@ -63,7 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     answers.add_argument(
         "--salida", type=Path, metavar="ARCHIVO", help="por omisión, salida/soluciones.md"
     )
-    return run_command(parser, argv)
+    return run_safely(lambda: (given := parser.parse_args(argv)).run(given))
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Para el `type` de un argumento: un entero entre esos dos."""
+
+    def read(text: str) -> int:
+        if re.fullmatch("[0-9]{1,18}", text) and low <= int(text) <= high:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"«{shorten(text)}» no vale: pon un entero del {number(low)} al {number(high)}"
+        )
+
+    return read
 
 
 def _pretrain(arguments) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from course_lib import data_path, world
+from course_lib import data_path, replace_file, world
 from course_lib.chat import first_turn, generate
 from course_lib.dialogues import Pair
 from course_lib.encoding import original_prompt, pair_messages
@@ -40,9 +40,11 @@ def write_model_card(path: Path | None = None) -> Path:
     """
     path = path or data_path("mini", "README.md")
     text = path.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(STOP)[1]
-    path.write_text(f"{before}{START}\n\n{measure_model()}\n{STOP}{after}", encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _, stop, after = rest.partition(STOP)
+    if not (start and stop):
+        raise ValueError(f"A {path} le falta «{START}» o «{STOP}»: restáuralo con git.")
+    replace_file(path, f"{before}{START}\n\n{measure_model()}\n{STOP}{after}")
     return path
 
 

@@ -19,6 +19,8 @@ import time
 import zipfile
 from pathlib import Path
 
+from course_lib.cli import run_safely
+
 ROOT = Path(__file__).resolve().parents[1]
 FREEZE = ROOT.parent / "shared" / "datos" / "colab" / "cpu_2026-08.txt"
 HOME = ROOT / ".venv-colab"
@@ -221,4 +223,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(run_safely(main))

@@ -9,7 +9,6 @@ código (`input`), solo lo que da (`output`) o todo (`both`). Por omisión, todo
 la figura.
 """
 
-import argparse
 import functools
 import re
 import shutil
@@ -19,6 +18,7 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
+from course_lib.cli import new_parser, run_safely
 from course_lib.lessons import course_root, find_notebooks, read_notebook
 from course_lib.pages import described
 
@@ -249,7 +249,7 @@ def _outside(wrong: list[str], request) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hace las diapositivas y, si se pide, las comprueba; devuelve 1 si algo está mal."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = new_parser("python -m taller.diapositivas", __doc__.split("\n")[0])
     parser.add_argument("lecciones", nargs="*", metavar="LECCIÓN", help="por omisión, todas")
     parser.add_argument("--salida", type=Path, default=course_root() / "salida" / "diapositivas")
     parser.add_argument(
@@ -277,4 +277,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_safely(main))

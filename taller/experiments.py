@@ -12,19 +12,21 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import version
 from io import BytesIO
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from course_lib import __version__, data_path, output_path
+from course_lib import __version__, data_path, output_path, replace_file
 from course_lib.dialogues import shipped_dialogues
 from course_lib.evaluation import Exam, leaks
 from course_lib.hub import sha256
@@ -64,13 +66,14 @@ def run_jobs(
         Los resultados, en el orden de `jobs`; cada corrida, con su fecha y el *commit* que había.
 
     Raises:
-        RuntimeError: si las hipótesis, el código o los datos no están registrados, o los datos
+        ValueError: si las hipótesis, el código o los datos no están registrados, o los datos
             están recortados.
+        KeyboardInterrupt: si se interrumpe; los trabajos a medias se dejan, los acabados quedan.
     """
     hypotheses_commit()
     check_committed()
     if os.environ.get("CURSO_EJEMPLOS", "0") not in ("", "0"):
-        raise RuntimeError("Quita CURSO_EJEMPLOS: un experimento no se hace con datos recortados.")
+        raise ValueError("Quita CURSO_EJEMPLOS: un experimento no se hace con datos recortados.")
     folder.mkdir(parents=True, exist_ok=True)
     stamp = {k: v for k, v in provenance().items() if k != "fecha"}
     stamp |= {"codigo": code_hash(function), "hipótesis": sha256(HYPOTHESES)}
@@ -82,7 +85,8 @@ def run_jobs(
     if missing:
         context, commit = get_context("spawn"), git("rev-parse", "HEAD")
         with ProcessPoolExecutor(workers, context, initializer=_one_quiet_thread) as pool:
-            futures = {pool.submit(function, *jobs[name]): name for name in missing}
+            with _deaf_to_interrupts():
+                futures = {pool.submit(function, *jobs[name]): name for name in missing}
             try:
                 for future in as_completed(futures):
                     name = futures[future]
@@ -92,15 +96,31 @@ def run_jobs(
                             "fecha": date.today().isoformat(),
                             "commit": commit,
                         }
-                    _write(
+                    replace_file(
                         folder / f"{name}.json", to_json(recipes[name] | {"resultado": done[name]})
                     )
                     count = sum(result is not None for result in done.values())
                     report(f"{name}: hecho ({count} de {len(jobs)})")
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
+                if isinstance(error, KeyboardInterrupt):
+                    for child in active_children():  # si no, se esperaría a lo que están haciendo
+                        child.kill()
                 raise
     return done
+
+
+@contextmanager
+def _deaf_to_interrupts():
+    """Los procesos que nacen aquí no oyen Ctrl-C, que llega a todos: los para quien reparte."""
+    if not hasattr(signal, "pthread_sigmask"):  # en Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def provenance() -> dict[str, str]:
@@ -138,7 +158,7 @@ def hypotheses_commit() -> str:
     """El *commit* que dejó las hipótesis como están.
 
     Raises:
-        RuntimeError: si tienen cambios sin registrar, o no hay historia que lo diga.
+        ValueError: si tienen cambios sin registrar, o no hay historia que lo diga.
     """
     name = ("--", HYPOTHESES.name)
     try:
@@ -147,7 +167,7 @@ def hypotheses_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         changed, commit = "", ""
     if changed or not commit:
-        raise RuntimeError(
+        raise ValueError(
             "Las predicciones van antes que las medidas: registra data/experimentos/hipotesis.toml "
             "en un commit y vuelve a ejecutar la orden."
         )
@@ -158,13 +178,13 @@ def check_committed() -> None:
     """Lo que decide un resultado ha de estar en el *commit* que se guarda con él.
 
     Raises:
-        RuntimeError: si hay cambios sin registrar en el código o en los datos.
+        ValueError: si hay cambios sin registrar en el código o en los datos.
     """
     root = course_root()
     places = [root / "course_lib", root / "taller", *(data_path(name) for name in DATA)]
     changed = git("status", "--porcelain", "--", *map(str, places))
     if changed:
-        raise RuntimeError(
+        raise ValueError(
             f"Hay cambios sin registrar ({changed.splitlines()[0].strip()}…): haz un commit antes, "
             "para que lo guardado diga con qué código se hizo."
         )
@@ -175,7 +195,12 @@ def model_of(commit: str) -> Path:
     folder = output_path("minimodelos", commit)
     if not (folder / "data" / "mini" / "model.safetensors").exists():
         command = ["git", "-C", str(course_root()), "archive", commit, "data/mini"]
-        packed = subprocess.run(command, capture_output=True, check=True).stdout
+        try:
+            packed = subprocess.run(command, capture_output=True, check=True).stdout
+        except subprocess.CalledProcessError as error:
+            raise ValueError(
+                f"El commit {commit} no está en esta copia del repositorio: tráelo con git fetch."
+            ) from error
         tarfile.open(fileobj=BytesIO(packed)).extractall(folder, filter="data")
     return folder / "data" / "mini"
 
@@ -220,11 +245,11 @@ def store(
             if ids not in groups:
                 groups.append(ids)
             measures[name] = [groups.index(ids), *counted]
-    _write(path, _one_line_each(table | {"grupos": groups}))
+    replace_file(path, _one_line_each(table | {"grupos": groups}))
     if answers:
         rows = [json.dumps({"corrida": n} | a, ensure_ascii=False) for n, a in answers.items()]
         packed = gzip.compress("\n".join(rows).encode(), mtime=0)  # sin hora: siempre igual
-        path.with_suffix(".jsonl.gz").write_bytes(packed)
+        replace_file(path.with_suffix(".jsonl.gz"), packed)
 
 
 def _read(path: Path, recipe: dict) -> dict | None:
@@ -246,13 +271,6 @@ def _one_line_each(table: dict) -> str:
         rows = ",\n".join(map(dump, value)) if isinstance(value, list) else None
         parts.append(f"{dump(key)}: " + (dump(value) if rows is None else f"[\n{rows}\n]"))
     return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def _write(path: Path, text: str) -> None:
-    # Primero a un lado: si se corta la luz a mitad, queda el archivo anterior o ninguno.
-    aside = path.with_suffix(".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _one_quiet_thread() -> None:

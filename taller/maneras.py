@@ -5,10 +5,12 @@ lección 09. Lo que se esperaba está en `data/experimentos/hipotesis.toml`.
 """
 
 import random
+import sys
 import time
 from collections.abc import Sequence
 
 from course_lib import beyond, data_path, evaluation, output_path, read_toml, tuning, world
+from course_lib.cli import run_safely
 from course_lib.dialogues import normalize
 from course_lib.encoding import IGNORED, Encoded, chat_prompt, encode_conversation, pair_messages
 from course_lib.evaluation import Answerer, ask_directly, ask_in_chat, conversation, is_right
@@ -129,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_safely(main))

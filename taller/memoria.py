@@ -271,4 +271,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(measured(sys.argv[1]))
     else:
-        sys.exit(main())
+        from course_lib.cli import run_safely  # aquí: lo que se mide va sin ella
+
+        sys.exit(run_safely(main))

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from course_lib.audit.naive import audit_file
+from course_lib.cli import run_safely
 from course_lib.dialogues import describe_dialogues, iter_dialogues, shipped_dialogues
 from course_lib.tables import markdown, number
 from course_lib.tracks import get_track
@@ -64,4 +65,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(json.dumps(measure(Path(sys.argv[1]))))
     else:
-        main()
+        sys.exit(run_safely(main))

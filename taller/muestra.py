@@ -9,6 +9,7 @@ Las cuentas que da sobre mil diálogos de DailyDialog están en
 import sys
 from collections.abc import Sequence
 
+from course_lib.cli import new_parser, run_safely
 from course_lib.dialogues import Dialogue, describe_dialogues, read_dialogues, to_pairs
 from course_lib.encoding import Kind, encode_original
 from course_lib.original import original_record
@@ -46,12 +47,16 @@ def main() -> None:
     """Lee las charlas y escribe las cuentas en JSON."""
     from transformers import GPT2Tokenizer
 
-    path, tokenizer = sys.argv[1:]
+    parser = new_parser("python -m taller.muestra", __doc__.split("\n")[0])
+    parser.add_argument("charlas")
+    parser.add_argument("tokenizador")
+    given = parser.parse_args()
     figures = sample_figures(
-        read_dialogues(path, report=lambda text: None), GPT2Tokenizer.from_pretrained(tokenizer)
+        read_dialogues(given.charlas, report=lambda text: None),
+        GPT2Tokenizer.from_pretrained(given.tokenizador),
     )
     print(to_json(figures), end="")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_safely(main))

@@ -12,16 +12,17 @@ Con `--comprobar`, además, se hace una página que pregunta quinientas cosas a 
 cuántas respuestas son las de Python; se abre en el navegador que se quiera.
 """
 
-import argparse
 import base64
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import data_path, decision, output_path, read_toml, tables, tuning
+from course_lib.cli import new_parser, run_safely
 from course_lib.encoding import Kind, chat_prompt, original_prompt, pair_messages, plain
 from course_lib.tracks import Track, get_track
 from course_lib.world import Question, question_prompt
@@ -297,7 +298,7 @@ def write_models(folder: Path, models: dict[str, tuple]) -> None:
 
 def main() -> None:
     """Escribe los guiones y, si se pide, la página que los comprueba."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = new_parser("python -m taller.navegador", __doc__.split("\n")[0])
     parser.add_argument("--comprobar", action="store_true", help="hace también la página de prueba")
     compare = parser.parse_args().comprobar
     folder = write()
@@ -310,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_safely(main))

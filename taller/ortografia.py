@@ -17,6 +17,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from course_lib.cli import run_safely
+
 ROOT = Path(__file__).resolve().parents[1]
 DICTIONARY = "es_ES"
 DEFAULT_FILES = (
@@ -122,4 +124,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_safely(lambda: main(sys.argv[1:])))

@@ -11,6 +11,7 @@ import re
 import time
 from pathlib import Path
 
+from course_lib import replace_file
 from course_lib.dialogues import shipped_dialogues
 from course_lib.hub import MODEL_FILES, sha256
 from course_lib.reading import pretraining_documents
@@ -223,9 +224,7 @@ def pretrain(directory: Path, steps: int = STEPS, seed: int = 0, resume: bool = 
         "seconds": round(seconds),
         "loss": sum(losses[-100:]) / len(losses[-100:]),
     }
-    (directory / "entrenamiento.json").write_text(
-        json.dumps(training, indent=1) + "\n", encoding="utf-8"
-    )
+    replace_file(directory / "entrenamiento.json", json.dumps(training, indent=1) + "\n")
     write_checksums(directory)
     return directory
 
@@ -259,8 +258,7 @@ def save_progress(folder: Path, model, optimizer, recipe: dict, step: int, secon
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     save_file(tensors, folder / f"paso-{step}.safetensors")
     state = {"recipe": recipe, "step": step, "seconds": seconds}
-    (folder / "estado.nuevo").write_text(json.dumps(state), encoding="utf-8")
-    (folder / "estado.nuevo").replace(folder / "estado.json")  # de golpe, o nada
+    replace_file(folder / "estado.json", json.dumps(state))
     for old in folder.glob("paso-*.safetensors"):
         if old.name != f"paso-{step}.safetensors":
             old.unlink()
@@ -304,4 +302,4 @@ def write_checksums(directory: Path) -> None:
         for name in MODEL_FILES
         if (directory / name).exists()
     ]
-    (directory / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    replace_file(directory / "SHA256SUMS", "".join(lines))

@@ -12,9 +12,10 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
-from course_lib import __version__
+from course_lib import __version__, replace_file, shorten
 from course_lib.lessons import find_notebooks, read_notebook
 from taller import soluciones
 
@@ -110,8 +111,8 @@ def publish(root: Path, repository: str | None) -> list[Path]:
     """
     if repository is not None and not _REPOSITORY.fullmatch(repository):
         raise ValueError(
-            f"«{repository}» no es un repositorio de GitHub: escribe DUEÑO/REPOSITORIO, como en "
-            "«ana/curso-ajuste-fino»."
+            f"«{shorten(repository)}» no es un repositorio de GitHub: escribe DUEÑO/REPOSITORIO, "
+            "como en «ana/curso-ajuste-fino»."
         )
     notebooks = find_notebooks(folder=root / "notebooks")
     readme = root / "README.md"
@@ -123,12 +124,15 @@ def publish(root: Path, repository: str | None) -> list[Path]:
     new[readme] = _stamp_readme(_read(readme), readme, repository)
     changed = [path for path, text in new.items() if text != _read(path)]
     for path in changed:
-        path.write_bytes(new[path].encode("utf-8"))
+        replace_file(path, new[path])
     return changed
 
 
 def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8")  # sin tocar los fines de línea
+    try:
+        return path.read_bytes().decode("utf-8")  # sin tocar los fines de línea
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} no está en UTF-8: restáuralo con git.") from error
 
 
 def _stamp_notebook(text: str, path: Path, repository: str | None) -> str:
@@ -211,12 +215,13 @@ def pack(root: Path, output_dir: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         wheel = _build_wheels(root, Path(folder), "--no-deps", str(root))
         # Con una carpeta dentro, se descomprime ordenado y la primera celda la encuentra en Drive.
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(made := BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
             for file in [wheel, *notebooks]:
                 archive.write(file, f"curso-ajuste-fino/{file.name}")
             whole = nbformat.writes(all_in_one(notebooks))
             archive.writestr("curso-ajuste-fino/curso_completo.ipynb", whole)
             archive.writestr("curso-ajuste-fino/LÉEME.txt", READ_ME.format(wheel=wheel.name))
+    replace_file(path, made.getvalue())
     return path
 
 
@@ -251,8 +256,10 @@ def pack_class(root: Path, output_dir: Path) -> Path:
         said = CLASS_READ_ME.format(platform=sysconfig.get_platform(), python=python)
         (home / "LÉEME.txt").write_text(said, encoding="utf-8")
         output_dir.mkdir(parents=True, exist_ok=True)
-        name = output_dir / f"curso-clase-{__version__}"
-        return Path(shutil.make_archive(str(name), "zip", folder, home.name))
+        path = output_dir / f"curso-clase-{__version__}.zip"
+        with tempfile.TemporaryDirectory(dir=output_dir) as aside:  # del mismo disco, y de una vez
+            whole = shutil.make_archive(str(Path(aside, path.stem)), "zip", folder, home.name)
+            return Path(whole).replace(path)
 
 
 def _build_wheels(root: Path, folder: Path, *what: str) -> Path:

@@ -9,7 +9,6 @@ otro proceso lo reanuda. Pesos y pérdidas anotadas deben ser, bit a bit, los de
 Solo en Linux y macOS.
 """
 
-import argparse
 import gc
 import hashlib
 import json
@@ -22,6 +21,8 @@ import tempfile
 import traceback
 from dataclasses import replace
 from pathlib import Path
+
+from course_lib.cli import new_parser, run_safely
 
 ROWS, BATCH, STEPS, SAVE_EVERY = 12, 4, 9, 3
 RECIPES = ("original", "charla", "charla con LoRA")
@@ -120,6 +121,8 @@ def run(recipe: str, folder: Path, death: tuple[int, int | None] | None = None) 
         log = [[row.get(name) for name in columns] for row in done.log[:-1]]
         summary = {"pesos": digest.hexdigest(), "registro": log}
         (folder / "resumen.json").write_text(json.dumps(summary), encoding="utf-8")
+    except KeyboardInterrupt:
+        pass  # lo dice quien reparte
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
@@ -160,8 +163,8 @@ def main(times: int, seed: int) -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser("python -m taller.reanudar", __doc__.splitlines()[0])
     parser.add_argument("--veces", type=int, default=10, help="cuántos ensayos")
     parser.add_argument("--semilla", type=int, default=0, help="de qué azar salen los pasos")
     chosen = parser.parse_args()
-    sys.exit(0 if main(chosen.veces, chosen.semilla) else 1)
+    sys.exit(run_safely(lambda: not main(chosen.veces, chosen.semilla)))

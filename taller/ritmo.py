@@ -16,7 +16,6 @@ que haría en ese tiempo un producto de matrices grandes de 32 bits, medido en c
 compilada puede pasar de ahí, que hace algunas en 16 bits.
 """
 
-import argparse
 import gc
 import logging
 import os
@@ -30,6 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from course_lib.cli import new_parser, run_safely
 from course_lib.dialogues import Pair, read_dialogues, to_pairs
 from course_lib.encoding import (
     collate,
@@ -291,7 +291,7 @@ def once(pairs: int) -> None:
 
 def main() -> None:
     """Mide y escribe una línea por manera."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = new_parser("python -m taller.ritmo", __doc__.split("\n")[0])
     parser.add_argument("--parejas", type=int, default=400)
     parser.add_argument("--rondas", type=int, default=3)
     parser.add_argument("--gpt2", nargs=2, metavar=("CHARLAS", "TOKENIZADOR"))
@@ -316,4 +316,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_safely(main))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from course_lib import data_path
+from course_lib import data_path, replace_file
 from course_lib import dialogues as stats
 
 PARTS = ("pretrain", "train", "validation", "test")
@@ -121,9 +121,7 @@ def write_charladiaria(directory: Path, seed: int = SEED) -> dict[str, int]:
     parts = generate_dialogues(seed)
     for part, dialogues in parts.items():
         lines = (json.dumps(dialogue, ensure_ascii=False) + "\n" for dialogue in dialogues)
-        # newline fijo: los ficheros salen iguales en cualquier sistema.
-        with open(directory / f"{part}.jsonl", "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
+        replace_file(directory / f"{part}.jsonl", "".join(lines))
     return {part: len(dialogues) for part, dialogues in parts.items()}
 
 

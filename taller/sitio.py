@@ -7,7 +7,6 @@ las páginas de `taller/pagina`. Los tres modelos con los que se juega en la por
 `taller.navegador`. Lo hecho cabe en una carpeta y se abre también con doble clic.
 """
 
-import argparse
 import json
 import re
 import shutil
@@ -18,6 +17,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from course_lib.cli import new_parser, run_safely
 from course_lib.lessons import course_root, find_notebooks, read_notebook
 from course_lib.pages import REMOTE_IMAGE
 from taller import navegador
@@ -83,7 +83,7 @@ def build(root: Path, output: Path) -> None:
 
 def main() -> None:
     """Hace el sitio y dice dónde está."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = new_parser("python -m taller.sitio", __doc__.split("\n")[0])
     parser.add_argument("--salida", type=Path, default=course_root() / "salida" / "sitio")
     output = parser.parse_args().salida
     build(course_root(), output)
@@ -91,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_safely(main))

@@ -8,6 +8,7 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+from course_lib import replace_file
 from course_lib.exercises import Exercise, all_exercises
 from course_lib.lessons import find_notebooks, read_notebook
 
@@ -63,5 +64,5 @@ def write(path: Path) -> Path:
     """Escribe la hoja en `path` y lo devuelve."""
     path.parent.mkdir(parents=True, exist_ok=True)
     asked = statements(cell for lesson in find_notebooks() for cell in read_notebook(lesson).cells)
-    path.write_text(sheet(all_exercises(), asked), encoding="utf-8")
+    replace_file(path, sheet(all_exercises(), asked))
     return path

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 from course_lib import os_reason, output_path, read_toml, replace_file, shorten
+from course_lib.exercises import progress
+from course_lib.lessons import student_copies
+from taller import card, publishing, scenes, soluciones
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_file_is_replaced_whole_through_its_link_and_with_its_permissions(tmp_path):
@@ -87,3 +93,55 @@ def test_the_output_folder_may_begin_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("CURSO_SALIDA", "~/x")
     assert output_path("a") == tmp_path / "x" / "a"
+
+
+@pytest.fixture
+def course(tmp_path):
+    """Un curso pequeño, ya con copias del estudiante, diálogos, ficha, soluciones y progreso."""
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "05_demo_del_fracaso.ipynb", tmp_path / "notebooks")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    student_copies(tmp_path)
+    lesson = next((tmp_path / "notebooks").iterdir())
+    lesson.write_text(lesson.read_text("utf-8").replace("{", "{ ", 1), "utf-8")
+    for name in ("train.jsonl", "soluciones.md"):
+        (tmp_path / name).write_text("lo de antes\n")
+    (tmp_path / "ficha.md").write_text(f"# Ficha\n{card.START}\nantes\n{card.STOP}\n")
+    (tmp_path / "progreso.json").write_text(
+        "{" + ",".join(f'"{n}": {{"empezado": "2020-01-01"}}' for n in range(200)) + "}"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "order", ["publicar", "retirar", "cuadernos", "dialogos", "ficha", "soluciones", "progreso"]
+)
+def test_no_order_cuts_a_file_that_does_not_fit(course, monkeypatch, order):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(card, "measure_model", lambda: "medida\n" * 1000)
+    talk = {"train": [{"dialog": ["hola" * 1000, "adiós"]}]}
+    monkeypatch.setattr(scenes, "generate_dialogues", lambda seed: talk)
+    monkeypatch.setenv("CURSO_SALIDA", str(course))
+    monkeypatch.delenv("CURSO_SIN_PROGRESO")
+    if order == "retirar":
+        publishing.publish(course, "ana/curso")
+    write = {
+        "publicar": lambda: publishing.publish(course, "ana/curso"),
+        "retirar": lambda: publishing.publish(course, None),
+        "cuadernos": lambda: student_copies(course),
+        "dialogos": lambda: scenes.write_charladiaria(course),
+        "ficha": lambda: card.write_model_card(course / "ficha.md"),
+        "soluciones": lambda: soluciones.write(course / "soluciones.md"),
+        "progreso": lambda: progress.record("1.1", True),
+    }[order]
+    before = {path: path.read_bytes() for path in course.rglob("*") if path.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))  # como si el disco se llenara
+    try:
+        said = write()
+    except OSError as error:
+        said = os_reason(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "es más grande de lo que admite el disco" in said
+    assert {path: path.read_bytes() for path in course.rglob("*") if path.is_file()} == before

@@ -96,8 +96,18 @@ def test_a_lost_record_of_the_course_loses_no_answer(course, tmp_path):
     _, copy = course
     write(copy, ("a", "1"), ("b", ANSWER), ("c", "3"))
     (copy.parent / ".curso" / copy.name).unlink()
+    write(course[0], ("a", "1"), ("b", "respuesta = ..."), ("c", "3"), ("d", "4"))
     student_copies(tmp_path)
-    assert ("b", ANSWER) in cells(copy)
+    assert ("b", ANSWER) in cells(copy) and ("d", "4") in cells(copy)
+
+
+def test_what_the_student_removed_stays_removed(course, tmp_path):
+    lesson, copy = course
+    write(copy, ("a", "1"), ("c", "3"))
+    write(lesson, ("a", "1"), ("b", "otra"), ("c", "3, mejor"), ("d", "4"))
+    for _ in range(2):
+        student_copies(tmp_path)
+        assert cells(copy) == [("a", "1"), ("c", "3, mejor"), ("d", "4")]
 
 
 def test_a_broken_copy_is_said_and_left_as_it_is(course, tmp_path):

@@ -3,7 +3,9 @@
 import gzip
 import json
 import shutil
+import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from types import SimpleNamespace
@@ -23,6 +25,12 @@ def double(number: int) -> dict:
     if number < 0:
         raise ValueError("negativo")
     return {"doble": 2 * number}
+
+
+def nap(seconds: int) -> dict:
+    """Un trabajo que tarda, y que dice si no oye Ctrl-C."""
+    time.sleep(seconds)
+    return {"sordo": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
 
 
 @pytest.fixture
@@ -56,6 +64,18 @@ def test_a_failed_job_of_another_process_keeps_what_was_done(tmp_path, code):
         run_jobs(double, {"a": [1], "mal": [-1]}, tmp_path, workers=1, report=lambda line: None)
     saved = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert saved["resultado"]["doble"] == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="En Windows no hay")
+def test_an_interruption_does_not_wait_for_the_jobs_and_keeps_what_was_done(tmp_path, code):
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(nap, {"a": [0], "larga": [100_000]}, tmp_path, report=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["resultado"]["sordo"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_each_result_is_saved_with_its_date_and_not_computed_twice(tmp_path, no_processes, code):
@@ -133,7 +153,7 @@ def git(tmp_path, monkeypatch):
 
 def test_hypotheses_that_are_not_in_a_commit_are_refused(git, tmp_path):
     def refused():
-        with pytest.raises(RuntimeError, match="Las predicciones van antes que las medidas"):
+        with pytest.raises(ValueError, match="Las predicciones van antes que las medidas"):
             hypotheses_commit()
 
     refused()  # ni siquiera hay historia
@@ -164,7 +184,7 @@ def test_code_or_data_that_are_not_in_a_commit_are_refused(git, tmp_path, monkey
     (tmp_path / "notas.md").write_text("x", encoding="utf-8")
     experiments.check_committed()
     (tmp_path / "taller" / "algo.py").write_text("x = 2\n", encoding="utf-8")
-    with pytest.raises(RuntimeError, match=r"taller/algo\.py"):
+    with pytest.raises(ValueError, match=r"taller/algo\.py"):
         experiments.check_committed()
 
 

@@ -5,7 +5,7 @@ import os
 from datetime import date
 from pathlib import Path
 
-from course_lib import output_path
+from course_lib import os_reason, output_path, replace_file
 from course_lib.lessons import NO_PROGRESS, prepare
 
 NAME = "progreso.json"
@@ -23,13 +23,10 @@ def record(id: str, solved: bool) -> str | None:
             notes[id][field] = date.today().isoformat()
             if trouble:
                 os.replace(path, path.with_suffix(".roto.json"))
-            # De una vez: quien lea verá el archivo de antes o el nuevo, nunca medio.
-            draft = path.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-            os.replace(draft, path)
+            replace_file(path, json.dumps(notes, indent=1) + "\n")
         return trouble
     except OSError as error:
-        return f"(No se ha podido apuntar en «{NAME}»: {error.strerror or error}.)"
+        return f"(No se ha podido apuntar en «{NAME}»: {os_reason(error)}.)"
 
 
 def read() -> tuple[dict[str, dict], str | None]:
@@ -39,7 +36,7 @@ def read() -> tuple[dict[str, dict], str | None]:
     try:
         return _read(_file())
     except OSError as error:
-        return {}, f"(No se ha podido leer «{NAME}»: {error.strerror or error}.)"
+        return {}, f"(No se ha podido leer «{NAME}»: {os_reason(error)}.)"
 
 
 def _file() -> Path:
