@@ -7,6 +7,7 @@ su plantilla de chat.
 
 import multiprocessing
 import random
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -163,7 +164,7 @@ def _usable_template(tokenizer, pairs: list[Pair]) -> bool:
     talks = [pair_messages(pair.user, pair.reply) for pair in pairs]
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     try:
-        with context.Pool(1, _little_memory) as pool:
+        with context.Pool(1, _fenced) as pool:
             render = pool.apply_async(tokenizer.apply_chat_template, (talks,), {"tokenize": False})
             render.get(TEMPLATE_SECONDS)
     except Exception as error:
@@ -176,8 +177,9 @@ def _usable_template(tokenizer, pairs: list[Pair]) -> bool:
     return True
 
 
-def _little_memory() -> None:
-    """Que este proceso no ocupe mucho más de lo que ya ocupa."""
+def _fenced() -> None:
+    """Que este proceso se deje matar y no ocupe mucho más de lo que ya ocupa."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # quien lo creó puede atender la suya
     if sys.platform == "linux":
         import resource
 
