@@ -1,7 +1,8 @@
 """Auditar un ajuste: dar lo que se tiene y leer qué está mal, con pruebas.
 
 Cada comprobación mira lo que puede y, si le falta algo, lo dice: no aprueba en silencio. No
-entrena, no modifica nada de lo que recibe y mira una muestra cuando los datos son muchos.
+entrena (a lo más, pasa un lote pequeño por el modelo), no modifica nada de lo que recibe y mira una
+muestra cuando los datos son muchos.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,7 +62,8 @@ def audit(
         answers: lo que contesta el modelo ajustado a preguntas variadas.
         before: capacidades del modelo de partida, por su nombre: `Measure` o (aciertos, n).
         after: las mismas, del modelo ajustado.
-        train_dialogues: los diálogos, o las parejas (`Pair`), con que se entrena.
+        train_dialogues: los diálogos con que se entrena, de donde los lea `read_dialogues`, sus
+            parejas (`Pair`) o textos; de un `DatasetDict` se toma su parte.
         test_dialogues: los de prueba.
         trainer: un `Trainer`, del que se saca lo que no se dé aparte.
         checks: las comprobaciones que hacer; por defecto, todas.

@@ -4,6 +4,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import Any
 
 from course_lib.audit.case import Case
@@ -75,6 +76,8 @@ def _part(given: Any, part: str) -> Sequence | None:
     """Los diálogos, las parejas o los textos que se dieron; de un `DatasetDict`, su parte."""
     if isinstance(given, dict):
         given = next((given[name] for name in PARTS[part] if name in given), None)
+    if isinstance(given, str | Path):
+        return read_dialogues(given, report=lambda _: None)
     if given is None or not len(given) or isinstance(given[0], Pair | Dialogue):
         return given
     if all(isinstance(text, str) for text in given):
@@ -89,15 +92,15 @@ def near(train: Iterable[Sequence[Hashable]], test: Iterable[Sequence[Hashable]]
     Es exacto y con menos cuentas que las de minhash: solo se apunta lo que sale en la prueba.
     """
 
-    train = list(train)
-    if len(train) < MIN_TRAIN:  # con tan pocos no se sabe qué es molde
-        return set()
     own = [set(zip(said, said[1:], said[2:])) for said in test]
     where: dict[tuple, list[int]] = {piece: [] for some in own for piece in some}
-    for number, said in enumerate(train):
+    found, number = set(), 0
+    for number, said in enumerate(train, 1):
         for piece in where.keys() & set(zip(said, said[1:], said[2:])):
-            where[piece].append(number)
-    found = set()
+            if len(where[piece]) <= OFTEN:
+                where[piece].append(number)
+    if number < MIN_TRAIN:  # con tan pocos no se sabe qué es molde
+        return found
     for i, some in enumerate(own):
         rare = [where[piece] for piece in some if len(where[piece]) <= OFTEN]
         hits = Counter(number for numbers in rare for number in numbers)
