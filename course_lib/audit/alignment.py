@@ -28,7 +28,7 @@ def misaligned(case: Case, _):
         faults = {who: mask_fault(ids, mask, case.pad, case.marks) for who, ids, mask in group}
         for kind in ("tapa", "fines", "relleno"):
             if guilty := [who for who, fault in faults.items() if fault == kind]:
-                limit = "aviso" if kind == "fines" else None
+                limit = None if kind == "tapa" or group is asked else "aviso"
                 numbers = share("malas", guilty, group)
                 return Seen(numbers, guilty, ["malas_filas", kind], cause=kind, at_most=limit)
     return None

@@ -74,17 +74,22 @@ class Case:
         self.tokenizer = getattr(self.tokenizer, "tokenizer", self.tokenizer)
         self.bos = dig(self.tokenizer, "bos_token_id")
         for name in ("train_dataset", "eval_dataset"):
-            setattr(self, name, self._rows_of(getattr(self, name), name == "train_dataset"))
+            setattr(self, name, self._rows_of(getattr(self, name), name))
 
-    def _rows_of(self, data: Any, train: bool) -> Any:
+    def _rows_of(self, data: Any, name: str) -> Any:
         """Los datos, fila a fila: de un `DataLoader`, un reparto, un flujo, lotes o textos."""
         if hasattr(data, "collate_fn"):
             self.data_collator = self.data_collator or data.collate_fn
             data = data.dataset
         if isinstance(data, dict) and "input_ids" not in data:
-            data = data.get("train") if train else next(iter(data.values()), None)
-        if data is None or iter(data) is data:
-            return data
+            data = (
+                data.get("train") if name.startswith("train") else next(iter(data.values()), None)
+            )
+        if data is None:
+            return None
+        rows = not isinstance(data, str) and {"__iter__", "__getitem__"} & {*dir(data)}
+        if not rows or hasattr(data, "__next__"):  # un iterador se gasta al leerlo
+            raise ValueError(f"{name} debe ser un Dataset o una lista, y es {type(data).__name__}.")
         if not hasattr(data, "__len__"):  # en flujo no se sabe cuántas hay: las primeras
             data = [dict(row) for row in islice(data, SAMPLE)]
         data = plain_rows(data)
@@ -94,10 +99,8 @@ class Case:
                 with self.untouched():
                     data, collator = sft_rows(data, self.tokenizer, self.args)
                 self.data_collator = self.data_collator or collator
-            except RuntimeError as problem:  # TRL se niega: la plantilla no marca las respuestas
-                self.refused = str(problem)
-            except Exception:  # columnas que TRL no entiende: se quedan como texto
-                pass
+            except Exception as problem:  # si no, columnas que TRL no entiende: se quedan en texto
+                self.refused = str(problem) * ("no assistant tokens" in str(problem))
         return data
 
     @cached_property

@@ -233,7 +233,9 @@ def _follow(case: Case, messages: Messages, alone: list[int], real: list[int]):
 @check("plantilla-distinta", tried_prompts, grave=0.50, aviso=FAILING)
 def another_template(case: Case, tried: list[Asked]):
     """Los ids de la petición no son el principio de los del ejemplo."""
-    failed = [t for t in tried if not t.only_space and (t.cause or not t.fits)]
+    short = [t for t in tried if t.fits and t.cause]  # a alguna puede faltarle solo un espacio
+    failed = [t for t in tried if not (t.fits or t.only_space)]
+    failed = short if len(short) >= DRIFTING * len(tried) else failed
     drifting = [t for t in tried if t.fits and not t.history_fits]
     numbers = share("distintas", failed, tried) | {"con_historia": len(drifting)}
     if numbers["proporcion"] >= FAILING:

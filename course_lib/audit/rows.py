@@ -106,7 +106,8 @@ def slip_of(row: Row) -> tuple[str, int] | None:
     """
     ids, labels = row.ids, row.labels or []
     counted = [i for i, label in enumerate(labels) if label != IGNORED]
-    wrong = [i for i in counted if labels[i] != ids[i]]
+    # El fin puede ser solo la etiqueta que va detrás del texto.
+    wrong = [i for i in counted if labels[i] != ids[i] and i != row.end]
     many = len(wrong) > SLIPPED * len(counted)
     if row.unpaired or not wrong:
         return ("largos", row.unpaired) if row.unpaired else None
@@ -122,7 +123,7 @@ def slip_of(row: Row) -> tuple[str, int] | None:
 
 def ids_of(feature: dict) -> list[int]:
     """Los ids de una fila de los datos; si no los trae, ninguno."""
-    return as_list(feature.get("input_ids")) or []
+    return (as_list(feature["input_ids"]) if "input_ids" in feature else None) or []
 
 
 def as_list(value: Any) -> Any:
@@ -184,13 +185,14 @@ def sample_features(dataset, limit: int = SAMPLE) -> list[tuple[int, dict]]:
 
 def all_ids(dataset: Any) -> list[tuple[int, Sequence[int]]]:
     """La columna `input_ids` entera, fila a fila y con su número; las vacías se saltan."""
-    if dataset is None or not len(dataset):
+    names = dig(dataset, "column_names", ["input_ids"])
+    if dataset is None or not len(dataset) or "input_ids" not in names:
         return []
     if hasattr(dataset, "column_names"):
         found = dataset.with_format("numpy", columns=["input_ids"]).iter(batch_size=1000)
         rows = (ids for batch in found for ids in batch["input_ids"])
     else:
-        rows = (row["input_ids"] for row in dataset)
+        rows = map(ids_of, dataset)
     return [(number, ids) for number, ids in enumerate(rows) if len(ids)]
 
 

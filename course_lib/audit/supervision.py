@@ -15,7 +15,7 @@ PADDING_LEVELS = {"grave": 0.20, "aviso": 0.01}  # de las etiquetas que cuentan
 USER_TOKENS = 0.50  # de sus tokens de usuario, para decir que una fila los cuenta
 PILE = 3  # filas iguales de largas, para creer que las iguala un tope
 MANY = 5  # filas, todas igual de largas: tantas no coinciden por casualidad
-HOLLOW = ("", "none", "nan", "null")  # respuestas que no lo son
+HOLLOW = ("", "none", "nan", "null")  # lo que se lee en las respuestas que faltan
 PACKED = 0.10  # de las filas, para decir que se empaquetó
 LIMITS = ("args.max_length", "args.max_seq_length", "tokenizer.model_max_length",
           "model.config.max_position_embeddings")  # fmt: skip
@@ -139,18 +139,19 @@ def nothing_supervised(case: Case, rows: list[Row]):
         return Seen({}, cause=why, severity="grave", error=case.refused[:200])
     cut = cut_rows(case) if case.ends else ()
     empty = [row for row in rows if row not in cut and set(row.labels) <= {IGNORED}]
-    blank = [row for row in rows if row.supervised and not _says(case, row)]
+    blank = [row for row in rows if row.supervised and _said(case, row).lower() in HOLLOW]
     if len(blank) > len(empty) and case.is_chat and not case.wrapped:
-        return Seen(share("vacias", blank, rows), blank, cause="sin_texto")
+        limit = None if "" in [_said(case, row) for row in blank] else "nota"
+        return Seen(share("vacias", blank, rows), blank, cause="sin_texto", at_most=limit)
     start = case.decode(empty[0].real[:16]) if empty and case.tokenizer is not None else ""
     said = ["prueba", start and "comienzo"]
     return Seen(share("vacias", empty, rows), empty, say=said, comienzo=start)
 
 
-def _says(case: Case, row: Row) -> bool:
-    """Si lo que cuenta es algo más que fines, espacios o el hueco de una tabla."""
-    said = [row.ids[i] for i in row.supervised if row.ids[i] not in case.marks]
-    return "".join(case.pieces(said)).strip().lower() not in HOLLOW
+def _said(case: Case, row: Row) -> str:
+    """Lo que cuenta, sin los fines ni los espacios de los extremos."""
+    ids = (row.ids[i] for i in row.supervised)
+    return "".join(case.pieces([i for i in ids if i not in case.marks])).strip()
 
 
 @check("respuesta-cortada", "rows", "ends", grave=0.20, aviso=0.01, nota=0)

@@ -39,7 +39,7 @@ def foreign_ids(case: Case, model):
     """Ids que no caben en la tabla de *embeddings*, o filas más largas que la de posiciones."""
     table = model.get_input_embeddings().weight.shape[0]
     train = all_ids(case.train_dataset) if case.has_rows else []
-    every = [*train, *_other_ids(case)]
+    every = [*train, *(pair for pair in _other_ids(case) if len(pair[1]))]
     if not every:
         return "filas, o una petición, con sus ids"
     spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
