@@ -2,7 +2,7 @@
 
 # El primer Python del sistema que tenga la versión necesaria. Para elegir otro:
 #   make curso PYTHON=/ruta/a/python
-PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12 python; do \
+PYTHON ?= $(shell for p in python3.11 python3 python3.14 python3.13 python3.12 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
 	done)
 
