@@ -137,15 +137,8 @@ def _is(kind: type, value: object) -> bool:
 
 
 Source = namedtuple("Source", "authors year url")  # una publicación
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Una razón: el criterio que la disparó, lo que dice y su fuente; sin fuente es del curso."""
-
-    criterion: str
-    text: str
-    source: Source | None = None
+# Una razón: el criterio que la disparó, lo que dice y su fuente; sin fuente, es del curso.
+Reason = namedtuple("Reason", "criterion text source")
 
 
 @dataclass(frozen=True)

@@ -214,9 +214,6 @@ respuesta = BROKEN.replace(said, marked).replace("<|bot|> {% endif %}", "<|bot|>
             f"{told(*answer, 10)} Es una sola semilla y pocos pasos: el número es aproximado. "
             "Cambia la parte de repaso: ¿a partir de cuánto deja de notarse?"
         ),
-        solution="""prediccion = 20
-medida = 30  # en la lección, lo que dé `saved(0.1)`
-
-respuesta = (prediccion, medida)""",
+        solution="respuesta = (20, 30)  # lo segundo, en la lección, es `saved(0.1)`",
     ),
 }

@@ -149,9 +149,6 @@ respuesta["coste"] = respuesta["horas"] * respuesta["precio"]""",
             f"{told(*answer, 5)} La pérdida no lo delata, y el gradiente apunta a otro sitio. "
             "Por eso se suma todo y se divide una vez, entre los tokens de todos los trozos."
         ),
-        solution="""prediccion = 30
-medida = 20  # en la lección, lo que dé `gradient_gap()`
-
-respuesta = (prediccion, medida)""",
+        solution="respuesta = (30, 20)  # lo segundo, en la lección, es `gradient_gap()`",
     ),
 }

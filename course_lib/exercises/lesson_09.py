@@ -114,9 +114,6 @@ def reward(text, question):
             f"{told(*answer, 5)} Prueba ahora con 25, con 100 y con 500. Antes de pedir miles, "
             "dibuja esta curva con las que tengas y mira si aún sube."
         ),
-        solution="""prediccion = 75
-medida = 80  # en la lección, lo que dé `with_labels(50)`
-
-respuesta = (prediccion, medida)""",
+        solution="respuesta = (75, 80)  # lo segundo, en la lección, es `with_labels(50)`",
     ),
 }
