@@ -6,8 +6,9 @@ GPU. Qué cabe se calcula con `costs` antes de descargar nada.
 
 import importlib
 import os
+from collections import namedtuple
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from course_lib import data_path
@@ -33,19 +34,9 @@ TEMPLATE = (  # la de su tokenizador: https://huggingface.co/openchat/openchat-3
 RATE, EFFECTIVE_BATCH = 2e-4, 16
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Una manera de ajustar con LoRA, 16 filas por paso: `batch` van juntas y el resto se acumula.
-
-    `checkpointing` rehace al volver lo que no guardó al ir.
-    """
-
-    name: str
-    four_bits: bool
-    batch: int
-    checkpointing: bool
-
-
+# Una manera de ajustar con LoRA, 16 filas por paso: `batch` van juntas y el resto se acumula;
+# `checkpointing` rehace al volver lo que no guardó al ir.
+Setup = namedtuple("Setup", "name four_bits batch checkpointing")
 # De la más rápida a la más ahorradora.
 SETUPS = (
     Setup("LoRA, de 16 en 16", four_bits=False, batch=16, checkpointing=False),

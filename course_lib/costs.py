@@ -6,6 +6,7 @@ gradientes crecen mientras las activaciones se liberan, así que se mira cada mo
 da el peor. `taller/memoria.py` compara estas predicciones con picos medidos.
 """
 
+from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -152,14 +153,8 @@ class Memory:
         return sum(self.parts.values())
 
 
-@dataclass(frozen=True)
-class Price:
-    """Lo que cuesta una hora de máquina, con la fuente y la fecha del dato."""
-
-    per_hour: float
-    currency: str
-    source: str
-    date: str
+# Lo que cuesta una hora de máquina, con la fuente y la fecha del dato.
+Price = namedtuple("Price", "per_hour currency source date")
 
 
 def training_memory(
@@ -251,29 +246,20 @@ def inference_memory(
     )
 
 
-def training_flops(
-    shape: Shape,
-    tokens: float,
-    *,
-    method: str = "full",
-    rank: int = 8,
-    targets: Sequence[str] = (),
-    checkpointing: bool = False,
-) -> float:
+def training_flops(shape: Shape, tokens: float, *, method: str = "full") -> float:
     """Operaciones de un entrenamiento: 6 por peso y token (Kaplan et al., 2020, arXiv:2001.08361).
 
     Son 2 al ir y 4 al volver: 2 para el gradiente de lo que entra en cada matriz, que hace falta
     siempre, y 2 para el de la matriz, que se ahorra si está congelada. Por eso LoRA cuesta 4 por
-    peso congelado y 6 por peso añadido: dos tercios, y no un uno por ciento. `checkpointing` suma
-    otra ida. Como en `Trainer`, quedan fuera la capa de salida y el producto de la atención.
+    peso congelado y 6 por peso añadido: dos tercios, y no un uno por ciento. Como en `Trainer`,
+    quedan fuera la capa de salida y el producto de la atención.
 
     Args:
         tokens: los que se leen en total, con su relleno y todas las épocas.
     """
-    forward = 2 * shape.blocks * (2 if checkpointing else 1)
     if method == "full":
-        return tokens * (forward + 4 * shape.blocks)
-    return tokens * (forward + 2 * shape.blocks + 6 * lora_weights(shape, rank, targets))
+        return tokens * 6 * shape.blocks
+    return tokens * (4 * shape.blocks + 6 * lora_weights(shape))
 
 
 def training_time(flops: float, speed: float) -> float:
@@ -294,15 +280,12 @@ def bill(seconds: float, price: Price) -> str:
     return f"{sums} ({price.source}, {price.date})"
 
 
-def fits(memory: Memory, gib: float, margin: float = 0.1) -> str:
-    """`cabe`, `justo` (solo sin el margen) o `no cabe` en una máquina con `gib` GiB libres.
-
-    Args:
-        margin: la parte que se deja para el contexto de la GPU y los huecos que deja el reparto.
-    """
+def fits(memory: Memory, gib: float) -> str:
+    """`cabe`, `justo` o `no cabe` en una máquina con `gib` GiB libres: «justo», si no queda un 10%
+    para el contexto de la GPU y los huecos que deja el reparto."""
     if memory.total > gib * GIB:
         return "no cabe"
-    return "cabe" if memory.total <= (1 - margin) * gib * GIB else "justo"
+    return "cabe" if memory.total <= 0.9 * gib * GIB else "justo"
 
 
 def memory_table(rows: Mapping[str, Memory], devices: Mapping[str, float] | None = None) -> str:

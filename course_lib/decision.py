@@ -1,8 +1,8 @@
 """¿Por qué peldaño empezar? De lo que le falta al modelo y lo que tienes, un consejo con razones.
 
 `advise` es una función pura: las mismas necesidades dan siempre el mismo consejo. Cada razón dice
-qué criterio la disparó y de dónde sale. Los umbrales son puntos de partida de este curso, no
-hechos: tu evaluación manda sobre ellos.
+qué criterio la disparó y de dónde sale. Por dónde se sube y qué pide cada peldaño está escrito en
+`data/decision/reglas.toml`, y lo que se dice, en `consejos.toml`; aquí, cómo se recorren.
 """
 
 import math
@@ -18,12 +18,6 @@ from numbers import Integral, Real
 from course_lib import read_toml
 from course_lib.chat import widget_data
 from course_lib.tables import number
-
-FEW_SHOT_EXAMPLES, HOSTED_EXAMPLES, PREFERENCES = 3, 100, 500
-LORA_EXAMPLES, LORA_HOURS = 500, 1.0
-FULL_EXAMPLES, FULL_HOURS = 10_000, 20.0
-RFT_HOURS = 10.0
-CONTINUED_TOKENS, CONTINUED_HOURS = 100_000_000, 1_000.0
 
 
 class Rung(IntEnum):
@@ -65,95 +59,6 @@ class Lack(StrEnum):
     ACTING = "hacer cuentas, consultar o actuar"
     COST = "abaratarlo (acierta, pero cuesta o tarda demasiado)"
     UNKNOWN = "no se sabe"
-
-
-# Por qué peldaños se sube según lo que falta, en orden. Un saber no sube nunca a los que entrenan,
-# y mientras no se sabe qué falla tampoco se entrena.
-R = Rung
-_KNOWLEDGE = (R.LONG_CONTEXT, R.RAG, R.BETTER_RETRIEVAL, R.OTHER_MODEL)
-_TUNING = (R.HOSTED_TUNING, R.LORA)
-PATHS = {
-    Lack.CHANGING_KNOWLEDGE: _KNOWLEDGE,
-    Lack.NEW_KNOWLEDGE: _KNOWLEDGE,
-    Lack.MISSED_RETRIEVAL: (R.BETTER_RETRIEVAL, R.LONG_CONTEXT, R.OTHER_MODEL),
-    Lack.ANOTHER_FORM: (R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL, *_TUNING, R.FULL),
-    # Un estilo propio no lo trae ningún otro modelo: probarlos va después de ajustar.
-    Lack.STYLE: (R.PROMPT, R.FEW_SHOT, *_TUNING, R.PREFERENCES, R.OTHER_MODEL, R.FULL),
-    Lack.FORMAT: (
-        *(R.CONSTRAINED, R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL),
-        *(*_TUNING, R.RFT, R.FULL),
-    ),
-    Lack.LABELS: (R.ENCODER, R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL, R.DISTILL, *_TUNING),
-    Lack.CAPABILITY: (R.OTHER_MODEL, *_TUNING, R.FULL, R.RFT, R.DISTILL, R.CONTINUED),
-    Lack.LANGUAGE: (R.OTHER_MODEL, R.CONTINUED, *_TUNING, R.FULL),
-    Lack.JUDGEMENT: (R.PROMPT, R.FEW_SHOT, R.PREFERENCES, R.RFT, R.OTHER_MODEL, *_TUNING),
-    Lack.ACTING: (R.TOOLS, R.OTHER_MODEL),
-    Lack.COST: (R.ENCODER, R.LONG_CONTEXT, R.HOSTED_TUNING, R.DISTILL, R.OTHER_MODEL, R.LORA),
-    Lack.UNKNOWN: (R.PROMPT, R.FEW_SHOT, R.OTHER_MODEL),
-}
-
-
-def _least(text: str, name: str, least: float) -> tuple:
-    return (text, least, (name, least))
-
-
-_EXAMPLES = "al menos {pide} ejemplos revisados (hay {hay})"
-_HOURS = "{pide} h de GPU o más (hay {hay})"
-_WEIGHTS = ("tener los pesos", 0, ("api_only", False))
-# Qué pide cada peldaño: cómo se dice si falta, el mínimo si se trata de una cantidad, y las maneras
-# de tenerlo, de las que basta una. Cada manera es un campo de `Needs` y lo que ha de ser, alcanzar
-# o contener. Son datos para que la página del curso aplique estos mismos, sin copiarlos.
-REQUIREMENTS = {
-    R.FEW_SHOT: (_least(_EXAMPLES, "examples", FEW_SHOT_EXAMPLES),),
-    R.LONG_CONTEXT: (
-        ("que todo quepa en la petición", 0, ("fits", True)),
-        ("que el coste no decida", 0, ("cost_critical", False), ("named", Lack.COST)),
-    ),
-    R.BETTER_RETRIEVAL: (
-        ("haber buscado ya", 0, ("tried", R.RAG), ("named", Lack.MISSED_RETRIEVAL)),
-    ),
-    R.OTHER_MODEL: (("poder usar otro modelo", 0, ("better_model", True)),),
-    R.ENCODER: (
-        _least(_EXAMPLES, "examples", LORA_EXAMPLES),
-        ("que se trate de poner etiquetas", 0, ("named", Lack.LABELS)),
-    ),
-    R.HOSTED_TUNING: (
-        _least(_EXAMPLES, "examples", HOSTED_EXAMPLES),
-        ("un proveedor que ajuste", 0, ("api_only", True)),
-        ("un proveedor que ajuste", 0, ("vendor_tuning", True)),
-    ),
-    R.LORA: (
-        _least(_EXAMPLES, "examples", LORA_EXAMPLES),
-        _least(_HOURS, "gpu_hours", LORA_HOURS),
-        _WEIGHTS,
-    ),
-    R.DISTILL: (
-        _least(_HOURS, "gpu_hours", LORA_HOURS),
-        _WEIGHTS,
-        ("algo que ya lo haga bien", 0, ("teacher", True)),
-    ),
-    R.PREFERENCES: (
-        _least(_HOURS, "gpu_hours", LORA_HOURS),
-        _WEIGHTS,
-        _least("al menos {pide} preferencias (hay {hay})", "preferences", PREFERENCES),
-    ),
-    R.RFT: (
-        _least(_HOURS, "gpu_hours", RFT_HOURS),
-        _WEIGHTS,
-        ("un programa que corrija", 0, ("verifier", True)),
-    ),
-    R.FULL: (
-        _least(_EXAMPLES, "examples", FULL_EXAMPLES),
-        _least(_HOURS, "gpu_hours", FULL_HOURS),
-        _WEIGHTS,
-        ("haber probado antes LoRA", 0, ("tried", R.LORA)),
-    ),
-    R.CONTINUED: (
-        _least(_HOURS, "gpu_hours", CONTINUED_HOURS),
-        _WEIGHTS,
-        _least("{pide} tokens propios o más (hay {hay})", "own_text", CONTINUED_TOKENS),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -232,15 +137,8 @@ def _is(kind: type, value: object) -> bool:
 
 
 Source = namedtuple("Source", "authors year url")  # una publicación
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Una razón: el criterio que la disparó, lo que dice y su fuente; sin fuente es del curso."""
-
-    criterion: str
-    text: str
-    source: Source | None = None
+# Una razón: el criterio que la disparó, lo que dice y su fuente; sin fuente, es del curso.
+Reason = namedtuple("Reason", "criterion text source")
 
 
 @dataclass(frozen=True)
@@ -262,19 +160,25 @@ def obstacles(needs: Needs, rung: Rung) -> tuple[str, ...]:
     >>> obstacles(Needs(Lack.STYLE), Rung.FEW_SHOT)
     ('al menos 3 ejemplos revisados (hay 0)',)
     """
-    missing = []
-    for text, least, *ways in REQUIREMENTS.get(rung, ()):
-        if not any(_holds(getattr(needs, name), asked) for name, asked in ways):
-            has = getattr(needs, ways[0][0])
-            missing.append(text.format(pide=number(least), hay=amount(has)) if least else text)
+    rules, missing = read_toml("decision", "reglas.toml"), []
+    for condition in rules["pide"].get(Rung(rung).name, ()):
+        ways = {name: asked for name, asked in condition.items() if name != "dice"}
+        if not any(_holds(getattr(needs, name), asked) for name, asked in ways.items()):
+            name, asked = next(iter(ways.items()))
+            said = condition.get("dice", rules["falta"][name])
+            if "{pide}" in said:
+                said = said.format(pide=amount(asked), hay=amount(getattr(needs, name)))
+            missing.append(said)
     return tuple(dict.fromkeys(missing))
 
 
 def _holds(value, asked) -> bool:
-    """Si un campo de `Needs` tiene lo que pide `REQUIREMENTS`: ser eso, llegar ahí o contarlo."""
+    """Si un campo de `Needs` es lo que piden las reglas, o llega ahí, o lo contiene."""
     if isinstance(asked, bool):
         return bool(value) is asked
-    return asked in value if isinstance(asked, Lack | Rung) else value >= asked
+    if isinstance(asked, str):
+        return (Lack if asked in Lack.__members__ else Rung)[asked] in value
+    return value >= asked
 
 
 def amount(value: float) -> str:
@@ -301,7 +205,8 @@ def advise(needs: Needs) -> Advice:
     entrena: se mide; y lo mismo si no se sabe qué falla o ya se ha probado todo.
     """
     lacks, said = needs.named, read_toml("decision", "consejos.toml")
-    path = tuple(dict.fromkeys(rung for lack in lacks for rung in PATHS[lack]))
+    paths = read_toml("decision", "reglas.toml")["caminos"]
+    path = tuple(dict.fromkeys(Rung[name] for lack in lacks for name in paths[lack.name]))
     possible = [rung for rung in path if not obstacles(needs, rung)]
     cheap = needs.cost_critical and any(trains(rung) for rung in possible)
     skipped = {*needs.tried, *((Rung.FEW_SHOT, Rung.OTHER_MODEL) if cheap else ())}
@@ -404,33 +309,18 @@ def decision_form():
 
     lacks = {lack: tick(lack, lack is Lack.UNKNOWN) for lack in Lack}
     tried = {rung: tick(rung_name(rung).replace("*", "")) for rung in Rung if rung > Rung.NOTHING}
-    amounts = {
-        "examples": ask("Ejemplos revisados"),
-        "preferences": ask("Preferencias"),
-        "own_text": ask("Tokens propios"),
-        "gpu_hours": ask("Horas de GPU"),
-    }
-    switches = {
-        "has_evaluation": tick("Tengo un conjunto de evaluación"),
-        "cost_critical": tick("El coste o la espera de cada respuesta deciden"),
-        "private": tick("Los datos no pueden salir"),
-        "api_only": tick("Solo lo uso por API"),
-        "vendor_tuning": tick("Quien da la API también ajusta"),
-        "better_model": tick("Podría usar otro modelo", True),
-        "verifier": tick("Un programa puede corregir las respuestas"),
-        "teacher": tick("Algo más caro ya lo hace bien"),
-        "fits": tick("Todo lo que hay que saber cabe en la petición"),
-        "maintained": tick("Alguien lo mantendrá"),
-        "worth_it": tick("Arreglarlo compensa", True),
-    }
+    facts = {}
+    for name, label in read_toml("decision", "reglas.toml")["formulario"].items():
+        default = getattr(Needs, name)
+        facts[name] = tick(label, default) if isinstance(default, bool) else ask(label)
 
     def needs() -> Needs:
         if not any(box.value for box in lacks.values()):
             raise ValueError("Marca al menos una cosa de «Le falta».")
         marked = [tuple(o for o, box in group.items() if box.value) for group in (lacks, tried)]
-        typed = {name: read_number(control.value) for name, control in amounts.items()}
-        yes_or_no = {name: control.value for name, control in switches.items()}
-        return Needs(marked[0], tried=marked[1], **typed, **yes_or_no)
+        given = {name: control.value for name, control in facts.items()}
+        given |= {name: read_number(x) for name, x in given.items() if isinstance(x, str)}
+        return Needs(marked[0], tried=marked[1], **given)
 
     def update(_=None) -> None:
         try:
@@ -441,7 +331,7 @@ def decision_form():
         link = '<a style="text-decoration: underline" target="_blank" rel="noopener" '
         screen.value = page.replace("<a ", link)
 
-    groups = {"Le falta": lacks, "Lo que hay": amounts | switches, "Ya probado": tried}
+    groups = {"Le falta": lacks, "Lo que hay": facts, "Ya probado": tried}
     asked = []
     for title, group in groups.items():
         asked += [widgets.HTML(f"<b>{title}</b>"), *group.values()]
@@ -450,7 +340,7 @@ def decision_form():
     screen = widgets.HTML(layout=side | {"flex": "1 1 20em"})
     form = widgets.HBox([widgets.VBox(asked, layout=side | {"width": "28em"}), screen])
     form.layout.flex_flow = "row wrap"
-    form.needs, form.controls = needs, {"lacks": lacks, "tried": tried, **amounts, **switches}
+    form.needs, form.controls = needs, {"lacks": lacks, "tried": tried, **facts}
     for group in groups.values():
         for control in group.values():
             control.observe(update, names="value")

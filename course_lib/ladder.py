@@ -45,7 +45,19 @@ class Climb:
     target: float
 
     def _repr_markdown_(self) -> str:
-        return format_climb(self)
+        """Como tabla de Markdown, con la conclusión debajo."""
+        rows = [
+            [rung.name, rung.right, None if rung.tokens is None else number(rung.tokens)]
+            for rung in self.tried
+        ]
+        last, goal = self.tried[-1].right, percent(self.target)
+        end = f"El más barato que llega al {goal} es **{self.chosen}**"
+        if self.chosen is None:
+            end = f"Ninguno llega al {goal}: hace falta otro peldaño, o mejores datos"
+        elif last.low < self.target:
+            end += f", pero con {number(last.n)} preguntas el intervalo baja de la meta: pregunta "
+            end += "más antes de fiarte"
+        return f"{markdown(['Peldaño', 'Aciertos', 'Tokens por respuesta'], rows)}\n\n{end}."
 
 
 def cheapest_rung(
@@ -105,22 +117,6 @@ def model_strategy(
         return len(prompt(tokenizer, question)) + len(tokenizer.encode(text))
 
     return Strategy(name, build, tokens)
-
-
-def format_climb(climb: Climb) -> str:
-    """La subida como tabla de Markdown, con la conclusión debajo."""
-    rows = [
-        [rung.name, rung.right, None if rung.tokens is None else number(rung.tokens)]
-        for rung in climb.tried
-    ]
-    last, goal = climb.tried[-1].right, percent(climb.target)
-    end = f"El más barato que llega al {goal} es **{climb.chosen}**"
-    if climb.chosen is None:
-        end = f"Ninguno llega al {goal}: hace falta otro peldaño, o mejores datos"
-    elif last.low < climb.target:
-        end += f", pero con {number(last.n)} preguntas el intervalo baja de la meta: pregunta más "
-        end += "antes de fiarte"
-    return f"{markdown(['Peldaño', 'Aciertos', 'Tokens por respuesta'], rows)}\n\n{end}."
 
 
 def form_prompt(tokenizer, question: Question) -> list[int]:

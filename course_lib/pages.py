@@ -8,20 +8,8 @@ import re
 from html import escape
 from pathlib import Path
 
-# Los colores de nbconvert a los que falta contraste, y lo que en una página sobra.
-STYLE = """
-.jp-InputPrompt, .jp-OutputPrompt { display: none }
-.jp-RenderedHTMLCommon a:not(.anchor-link) { text-decoration: underline !important }
-.jp-RenderedImage img, .jp-RenderedHTML img { max-width: 100%; background: #fff }
-details.contenido { margin: 1em 30px; font-family: var(--jp-content-font-family) }
-details.contenido a { color: var(--jp-content-link-color) }
-:root { --jp-mirror-editor-comment-color: #2f6a6a; --jp-mirror-editor-number-color: #067006;
-  --jp-mirror-editor-operator-color: #8a1bd6 }
-"""
-DARK = """
-:root { --jp-mirror-editor-comment-color: #8fc0c0; --jp-mirror-editor-number-color: #7ccf7c;
-  --jp-mirror-editor-operator-color: #cf9bff }
-"""
+from course_lib import data_path
+
 REMOTE_IMAGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
 
 
@@ -44,7 +32,8 @@ def to_html(notebook, path: Path) -> str:
     # Lo que la plantilla pediría a la red: guiones sin dirección y Mermaid, que no usamos.
     scripts = r'<script src="">\s*</script>|<script type="module">.*?mermaid.*?</script>'
     body = re.sub(scripts, "", body, flags=re.DOTALL)
-    body = body.replace("</head>", f"<style>{STYLE}{_dark(exporter)}</style></head>", 1)
+    style = data_path("ordenes", "pagina.css").read_text(encoding="utf-8")
+    body = body.replace("</head>", f"<style>{_dark(exporter)}{style}</style></head>", 1)
     return re.sub(r"(<main>|<main [^>]*>)", lambda found: found[0] + _contents(body), body, count=1)
 
 
@@ -52,7 +41,7 @@ def _dark(exporter) -> str:
     """Los colores oscuros de JupyterLab, para quien los tenga puestos en su equipo."""
     places = (Path(folder, "static", "theme-dark.css") for folder in exporter.template_paths)
     css = "".join(place.read_text(encoding="utf-8") for place in places if place.is_file())
-    return f"@media screen and (prefers-color-scheme: dark) {{ {css}{DARK} }}"
+    return f"@media screen and (prefers-color-scheme: dark) {{ {css} }}"
 
 
 def _contents(body: str) -> str:

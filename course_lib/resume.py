@@ -17,8 +17,9 @@ import math
 import os
 import shutil
 import zipfile
+from collections import namedtuple
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -41,14 +42,8 @@ NO_DISK = ("no space left", "file write failed", "os error 28", "disk quota", "u
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True)
-class Point:
-    """Un punto desde el que seguir; `ended`, si en él ya estaba todo entrenado."""
-
-    path: Path
-    step: int
-    steps: int
-    ended: bool
+# Un punto desde el que seguir; `ended`, si en él ya estaba todo entrenado.
+Point = namedtuple("Point", "path step ended")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -228,7 +223,7 @@ def last_point(
         control = state["stateful_callbacks"].get("TrainerControl", {}).get("args", {})
         step, steps = state["global_step"], state["max_steps"]
         report(f"Sigo desde el paso {step} de {steps}, guardado en {path}.")
-        return Point(path, step, steps, step >= steps or control.get("should_training_stop", False))
+        return Point(path, step, step >= steps or control.get("should_training_stop", False))
     if other:
         changed = [name for name in identity if identity[name] != other.get(name)]
         report(
@@ -245,11 +240,10 @@ def cut_piece(path: Path, scaled: bool = False) -> str | None:
 
     index = read_json(path / "model.safetensors.index.json") or {"weight_map": {}}
     weights = index["weight_map"].values() or (p.name for p in path.glob("*.safetensors"))
+    others = ["optimizer.pt", "scheduler.pt"] + ["scaler.pt"] * scaled
     processes = int(os.environ.get("WORLD_SIZE", 1))  # como lo cuenta torchrun
-    chances = (
-        [f"rng_state_{i}.pth" for i in range(processes)] if processes > 1 else ["rng_state.pth"]
-    )
-    others = ["optimizer.pt", "scheduler.pt", *chances, *(["scaler.pt"] if scaled else [])]
+    many = [f"rng_state_{i}.pth" for i in range(processes)]
+    others += many if processes > 1 else ["rng_state.pth"]
     for name in [*(sorted(set(weights)) or ["model.safetensors"]), *others]:
         try:
             if name.endswith(".safetensors"):

@@ -5,6 +5,7 @@ pasajes, el mejor primero. El de este módulo es BM25, que cuenta palabras en co
 compara vectores, cabe en el mismo hueco.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +20,8 @@ STEMMERS = {"es": "spanish", "en": "english"}
 TEXTS_FILE = "textos.json"
 
 
-@dataclass(frozen=True)
-class Hit:
-    """Un pasaje encontrado; la nota solo sirve para comparar notas del mismo buscador."""
-
-    id: str
-    text: str
-    score: float
-
-
+# Un pasaje encontrado; la nota solo sirve para comparar notas del mismo buscador.
+Hit = namedtuple("Hit", "id text score")
 Retriever = Callable[[str, int], list[Hit]]
 
 

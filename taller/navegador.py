@@ -204,23 +204,12 @@ def tokenizer_tables(tokenizer) -> dict:
 
 
 def adviser_tables() -> dict:
-    """Las reglas del consejero, tal como están en `decision`, y los rótulos de su formulario."""
-
-    def plain_name(value):
-        return value.name if isinstance(value, decision.Rung | decision.Lack) else value
-
+    """Las reglas del consejero, las que recorre `decision`, y los rótulos de su formulario."""
     rungs, form = list(decision.Rung), decision.decision_form().controls
     fields = [(name, c) for name, c in form.items() if name not in ("lacks", "tried")]
     return {
         "lacks": {lack.name: lack.value for lack in decision.Lack},
-        "paths": {lack.name: [r.name for r in path] for lack, path in decision.PATHS.items()},
-        "requirements": {
-            rung.name: [
-                [text, least, *([name, plain_name(asked)] for name, asked in ways)]
-                for text, least, *ways in asked_for
-            ]
-            for rung, asked_for in decision.REQUIREMENTS.items()
-        },
+        "rules": read_toml("decision", "reglas.toml"),
         "trains": [rung.name for rung in rungs if decision.trains(rung)],
         "free": [decision.Rung.ENCODER.name],  # de sus etiquetas se aparta con qué medir
         "texts": read_toml("decision", "consejos.toml"),

@@ -53,7 +53,7 @@ def sheet(exercises: dict[str, Exercise], asked: dict[str, str]) -> str:
         parts.append(f"## Lección {lesson.zfill(2)}")
         for id, exercise in ((id, exercises[id]) for id in ids):
             hints = "\n".join(f"{n}. {hint}" for n, hint in enumerate(exercise.hints, 1))
-            solution = f"```python\n{exercise.solution.strip()}\n```"
+            solution = f"```python\n{exercise.solution}\n```"
             parts += [asked[id], f"**Pistas**\n\n{hints}", f"**Una solución**\n\n{solution}"]
             if isinstance(exercise.praise, str):  # la de una predicción depende de cuál sea
                 parts.append(f"**Lo que se lee al acertar.** {exercise.praise}")

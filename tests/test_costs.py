@@ -170,7 +170,6 @@ def test_the_operations_of_the_original_run_are_those_of_its_record(gpt2):
 def test_lora_saves_a_third_of_the_operations_and_not_more(gpt2):
     full, lora = (training_flops(gpt2, 1000, method=m) for m in ("full", "lora"))
     assert 2 / 3 < lora / full < 0.68
-    assert training_flops(gpt2, 1000, checkpointing=True) == pytest.approx(full * 8 / 6)
 
 
 def test_lora_moves_less_memory_than_full_and_four_bits_less_than_lora(mistral):

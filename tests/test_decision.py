@@ -10,11 +10,6 @@ import pytest
 from checks import each
 
 from course_lib.decision import (
-    CONTINUED_HOURS,
-    FULL_EXAMPLES,
-    FULL_HOURS,
-    LORA_EXAMPLES,
-    LORA_HOURS,
     Lack,
     Needs,
     Rung,
@@ -26,6 +21,7 @@ from course_lib.decision import (
     trains,
 )
 
+LORA_EXAMPLES, LORA_HOURS, FULL_EXAMPLES, FULL_HOURS, CONTINUED_HOURS = 500, 1, 10_000, 20, 1_000
 CASES = Path(__file__).parent / "consejero"
 BOOLEANS = ("has_evaluation", "cost_critical", "private", "maintained", "api_only")
 RICH = {"has_evaluation": True, "maintained": True, "examples": 20_000, "gpu_hours": 100.0}

@@ -36,7 +36,7 @@ def test_every_exercise_is_in_the_sheet_with_its_statement_and_a_solution(tmp_pa
     for part, exercise in zip(parts, all_exercises().values(), strict=True):
         statement = part.split("**Pistas**")[0]
         assert len(statement.split()) > 5 and "check(" not in statement, part
-        assert exercise.solution.strip() in part
+        assert exercise.solution in part
         assert all(hint in part for hint in exercise.hints)
         assert not isinstance(exercise.praise, str) or exercise.praise in part
 

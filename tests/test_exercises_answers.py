@@ -26,9 +26,9 @@ PAIR = prediction(0, 99, number(81, {}, "La medida no es {}."))
 def asked(monkeypatch, tmp_path, capsys):
     """Una función que comprueba ejercicios de mentira, sin progreso ni pistas de antes."""
     exercises = {
-        "1.1": Exercise(number(12, {}, "No es {}."), "Una.", "Otra.", praise="Eso.", solution="x"),
-        "1.2": Exercise(HALF, "Divide.", praise="Bien.", solution="x"),
-        "2.1": Exercise(PAIR, "Mide.", praise=lambda a: told(*a, 5), solution="x"),
+        "1.1": Exercise(number(12, {}, "No es {}."), "Una.", "Otra.", praise="Eso."),
+        "1.2": Exercise(HALF, "Divide.", praise="Bien."),
+        "2.1": Exercise(PAIR, "Mide.", praise=lambda a: told(*a, 5)),
     }
     monkeypatch.setattr("course_lib.exercises.all_exercises", lambda: exercises)
     monkeypatch.setattr("course_lib.exercises._last", {})

@@ -9,7 +9,6 @@ from course_lib.ladder import (
     Strategy,
     chat_question,
     cheapest_rung,
-    format_climb,
     format_ladder,
     ladder_figure,
     model_strategy,
@@ -53,12 +52,12 @@ def test_stops_at_the_first_rung_that_meets_the_target():
 def test_says_so_when_no_rung_is_enough():
     climb = cheapest_rung(QUESTIONS, [knows(3), knows(4)], target=0.5)
     assert climb.chosen is None
-    assert "Ninguno llega al 50%" in format_climb(climb)
+    assert "Ninguno llega al 50%" in climb._repr_markdown_()
 
 
 def test_warns_when_there_are_too_few_questions_to_be_sure():
     # Con 9 de 10 el intervalo de Wilson va de 0,596 a 0,982.
-    text = format_climb(cheapest_rung(QUESTIONS, [knows(9)], target=0.9))
+    text = cheapest_rung(QUESTIONS, [knows(9)], target=0.9)._repr_markdown_()
     assert "| sabe 9 | 90% [60, 98] | 7 |" in text
     assert "pregunta más antes de fiarte" in text
 

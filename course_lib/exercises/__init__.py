@@ -2,10 +2,9 @@
 
 Una comprobación nunca rompe el cuaderno: sin responder (`...`) lo dice y nada más, y si la
 respuesta no vale explica por qué y da la pista que toca. Cada lección tiene su módulo, con sus
-`EXERCISES`.
+`EXERCISES`; las soluciones son código, cada una en su archivo de `data/soluciones/`.
 """
 
-import re
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from numbers import Real
 from pkgutil import iter_modules
 from typing import Any
 
+from course_lib import data_path
 from course_lib.exercises import answers, progress
 from course_lib.exercises.review import EMPTY, Review
 
@@ -29,16 +29,12 @@ class Exercise:
         hints: las pistas, de la más leve a la más clara.
         praise: lo que se lee al acertar o, si depende de la respuesta (como en las predicciones,
             que se dan por hechas aunque fallen), la función que lo dice.
-        solution: código de Python que deja una respuesta buena en la variable `respuesta`; si
-            acaba en una función, se le añade la línea que la deja ahí.
     """
 
-    def __init__(
-        self, review: Review, *hints: str, praise: str | Callable[[Any], str], solution: str
-    ):
-        if (last := re.findall(r"^(?:def )?(\w+)", solution, re.M)[-1]) != "respuesta":
-            solution += f"\n\nrespuesta = {last}"
-        self.review, self.hints, self.praise, self.solution = review, hints, praise, solution
+    solution: str  # código que deja una respuesta buena en `respuesta`; lo pone `all_exercises`
+
+    def __init__(self, review: Review, *hints: str, praise: str | Callable[[Any], str]):
+        self.review, self.hints, self.praise = review, hints, praise
 
     def welcome(self, answer: Any) -> str:
         """Lo que se dice de una respuesta buena."""
@@ -51,7 +47,10 @@ def all_exercises() -> dict[str, Exercise]:
     """Todos los ejercicios del curso, por su identificador («3.1»)."""
     names = [module.name for module in iter_modules(__path__) if module.name.startswith("lesson_")]
     lessons = [import_module(f"{__name__}.{name}") for name in names]
-    return {id: exercise for lesson in lessons for id, exercise in lesson.EXERCISES.items()}
+    exercises = {id: exercise for lesson in lessons for id, exercise in lesson.EXERCISES.items()}
+    for id, exercise in exercises.items():
+        exercise.solution = data_path("soluciones", f"{id}.py").read_text(encoding="utf-8").strip()
+    return exercises
 
 
 def get(id: str | float) -> Exercise:
@@ -145,7 +144,7 @@ def hint(id: str | float = ..., level: int = 1) -> None:
 def solution(id: str | float = ...) -> None:
     """Imprime una solución comprobada."""
     if found := _find(id):
-        print(found[1].solution.strip())
+        print(found[1].solution)
 
 
 def progreso() -> None:

@@ -93,10 +93,6 @@ EXERCISES = {
         "Si lo tuvo, ¿falla lo que dice o cómo lo dice? Si no lo tuvo, ¿volverá a cambiar?",
         "Uno de los cinco no se puede diagnosticar con lo que cuenta el enunciado.",
         praise="Poner nombre a lo que falta es la mitad de la decisión, y no cuesta GPU.",
-        solution="""from course_lib.decision import Lack
-
-respuesta = {"a": Lack.CHANGING_KNOWLEDGE, "b": Lack.FORMAT, "c": Lack.ANOTHER_FORM}
-respuesta |= {"d": Lack.NEW_KNOWLEDGE, "e": Lack.UNKNOWN}""",
     ),
     "1.2": Exercise(
         _review_case,
@@ -104,10 +100,6 @@ respuesta |= {"d": Lack.NEW_KNOWLEDGE, "e": Lack.UNKNOWN}""",
         "Lo que falta lo dice la causa del fallo, no la cantidad de datos que haya a mano.",
         "Lo que cambia cada trimestre es lacks=Lack.CHANGING_KNOWLEDGE. Y un «parece» no mide.",
         praise="Ni los ejemplos ni la GPU cambian el consejo: lo que falta no se entrena.",
-        solution="""from course_lib.decision import Lack, Needs, Rung
-
-facts = {"examples": 2_000, "gpu_hours": 50, "private": True, "maintained": True}
-respuesta = Needs(Lack.CHANGING_KNOWLEDGE, tried=(Rung.PROMPT,), **facts)""",
     ),
     "1.3": Exercise(
         _review_change,
@@ -116,11 +108,6 @@ respuesta = Needs(Lack.CHANGING_KNOWLEDGE, tried=(Rung.PROMPT,), **facts)""",
         "Con ejemplos y horas, LoRA es posible; para que sea lo primero, hace falta además con qué "
         "medir, y que decida el coste o esté ya probado lo anterior.",
         praise="Fíjate en cuántas cosas tienen que ser verdad a la vez antes de entrenar.",
-        solution="""from course_lib.decision import Lack, Needs, Rung
-
-tried = (Rung.PROMPT, Rung.FEW_SHOT)
-facts = {"examples": 500, "gpu_hours": 1, "has_evaluation": True, "maintained": True}
-respuesta = Needs(Lack.STYLE, tried=tried, **facts)""",
     ),
     "1.4": Exercise(
         prediction(0, len(world.load_countries()), _review_said),
@@ -131,16 +118,5 @@ respuesta = Needs(Lack.STYLE, tried=tried, **facts)""",
             f"{told(answer[0], _hits(answer[1]), 5)} El espacio va dentro del token que le sigue "
             "(lección 03): suelto al final, la petición acaba como casi ninguna de las que leyó."
         ),
-        solution="""from course_lib import world
-from course_lib.chat import generate
-from course_lib.tracks import get_track
-
-track = get_track()
-model, tokenizer = track.load_model(), track.load_tokenizer()
-countries = world.load_countries(track.language)[: track.limit]
-capitals = world.fact_questions(countries, ("capital",))
-ids = [tokenizer.encode(world.question_prompt(q) + " ") for q in capitals]
-dichas = [text.strip() for text in generate(model, tokenizer, ids, 24, stop="\\n")]
-respuesta = (95, dichas)""",
     ),
 }

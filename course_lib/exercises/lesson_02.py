@@ -75,9 +75,6 @@ EXERCISES = {
         "Divide por el número de preguntas, no por el de listas con resultados.",
         "`zip(rankings, right)` las recorre a la par; sumar booleanos los cuenta.",
         praise="Y la pregunta a la que no se le encontró nada cuenta como fallo, como debe.",
-        solution="""def recall(rankings, right, k):
-    hits = [good in ranking[:k] for ranking, good in zip(rankings, right)]
-    return sum(hits) / len(hits)""",
     ),
     "2.2": Exercise(
         function("refuse(question)", then=_review_refusal),
@@ -85,16 +82,6 @@ EXERCISES = {
         "Mira en la figura de las notas entre qué dos valores separa mejor un umbral.",
         "Prueba varios: cuenta con cada uno cuántas lejanas y cuántas buenas quedan debajo.",
         praise="Callar tiene un precio, y ahora sabes cuál es: los rechazos en falso.",
-        solution="""from course_lib import retrieval, world
-from course_lib.tracks import get_track
-
-language = get_track().language
-documents = {d.id: d.text for d in world.load_documents(language)}
-index = retrieval.build_index(documents, language)
-
-def refuse(question):
-    hits = index.search(question, 1)
-    return not hits or hits[0].score < {"es": 2.8, "en": 3.0}[language]""",
     ),
     "2.3": Exercise(
         function(
@@ -110,9 +97,6 @@ def refuse(question):
         "`max` admite `key` y `default`.",
         "Para desempatar, ordena por la pareja (aciertos, -tokens).",
         praise="Es la pregunta con la que acaba casi todo proyecto: ¿qué compro con esto?",
-        solution="""def choose(ways, budget):
-    affordable = [way for way in ways if way[2] <= budget]
-    return max(affordable, key=lambda way: (way[1], -way[2]), default=(None,))[0]""",
     ),
     "2.4": Exercise(
         prediction(0, 1, _review_sentences),
@@ -125,16 +109,5 @@ def refuse(question):
             "sale gratis: no basta con dar con el documento, hay que dar con la frase, y sus "
             "vecinas comparten las mismas palabras."
         ),
-        solution="""from course_lib import retrieval, world
-from course_lib.tracks import get_track
-
-language = get_track().language
-documents = world.load_documents(language)
-pieces = [piece + "." for d in documents for piece in d.text.removesuffix(".").split(". ")]
-index = retrieval.build_index(dict(enumerate(pieces)), language)
-questions = [q for d in documents for q in d.questions]
-found = [hit.text for q in questions for hit in index.search(q.text, 1)]
-medida = sum(q.answer in text for q, text in zip(questions, found, strict=True)) / len(questions)
-respuesta = (0.95, medida)""",
     ),
 }

@@ -96,15 +96,6 @@ EXERCISES = {
             f"{told(*answer, 0.05)} Con esa prueba, quien se aprenda de memoria lo que leyó "
             "parecerá que sabe contestar."
         ),
-        solution="""import random
-from course_lib.dialogues import to_pairs
-from course_lib.tracks import get_track
-
-pairs = to_pairs(get_track().load_dialogues())
-shuffled = random.Random(0).sample(pairs, len(pairs))
-test_pairs, train_pairs = shuffled[: len(pairs) // 10], shuffled[len(pairs) // 10 :]
-texts = {text for pair in train_pairs for text in (pair.user, pair.reply)}
-respuesta = (0.3, sum(pair.reply in texts for pair in test_pairs) / len(test_pairs))""",
     ),
     "3.2": Exercise(
         function(
@@ -117,9 +108,6 @@ respuesta = (0.3, sum(pair.reply in texts for pair in test_pairs) / len(test_pai
         "Un ejemplo de n tokens lleva `max_length - n` de relleno, o ninguno si no cabía.",
         "Suma `max(0, max_length - n)` y divide por `max_length * len(lengths)`.",
         praise="Lo que pasa de la longitud fija se corta: su relleno es cero, nunca negativo.",
-        solution="""def padding_share(lengths, max_length):
-    padding = sum(max(0, max_length - n) for n in lengths)
-    return padding / (max_length * len(lengths))""",
     ),
     "3.3": Exercise(
         function(
@@ -131,11 +119,6 @@ respuesta = (0.3, sum(pair.reply in texts for pair in test_pairs) / len(test_pai
         "Cuentan dos clases: `Kind.REPLY` y `Kind.END`.",
         "[token if kind in (Kind.REPLY, Kind.END) else -100 for token, kind in zip(...)]",
         praise="Se decide por lo que el token es, no por su id, que el fin y el relleno comparten.",
-        solution="""from course_lib.encoding import Kind
-
-def reply_labels(input_ids, kinds):
-    taught = (Kind.REPLY, Kind.END)
-    return [token if kind in taught else -100 for token, kind in zip(input_ids, kinds)]""",
     ),
     "3.4": Exercise(
         function("split(dialogues, test_fraction, seed)", then=_review_split),
@@ -144,14 +127,5 @@ def reply_labels(input_ids, kinds):
         "Los distintos, en orden y sin repetir: `list(dict.fromkeys(d.turns for d in dialogues))`. "
         "Barájalos, corta, y manda cada diálogo al lado de sus turnos.",
         praise="Se reparten los diálogos distintos, y cada uno se lleva a sus copias.",
-        solution="""import random
-
-def split(dialogues, test_fraction, seed):
-    distinct = list(dict.fromkeys(d.turns for d in dialogues))
-    random.Random(seed).shuffle(distinct)
-    chosen = set(distinct[: round(len(distinct) * test_fraction)])
-    train = [d for d in dialogues if d.turns not in chosen]
-    test = [d for d in dialogues if d.turns in chosen]
-    return train, test""",
     ),
 }

@@ -83,8 +83,6 @@ EXERCISES = {
         "Si el último lote queda a medias, cuenta igual: redondea hacia arriba.",
         "`-(-a // b)` divide redondeando hacia arriba; después multiplica por las épocas.",
         praise="Los 7.131 pasos del registro salen de aquí, sin haber entrenado nada.",
-        solution="""def steps(pairs, batch_size, epochs):
-    return -(-pairs // batch_size) * epochs""",
     ),
     "4.2": Exercise(
         number(
@@ -99,7 +97,6 @@ EXERCISES = {
         "Imagina cien tokens contados: ¿cuántos son reales y cuánto suma la pérdida de todos?",
         "La suma es 100 × 0,7 = 70, y toda viene de los 30 tokens reales.",
         praise="Más de tres veces lo que decía la media: 0,7 era una cifra con mucho aire dentro.",
-        solution="respuesta = 0.7 / 0.3",
     ),
     "4.3": Exercise(
         _review_recipe,
@@ -108,14 +105,6 @@ EXERCISES = {
         'Sobra `overwrite_output_dir`. Pon `eval_strategy="steps"`, y una subida y unas '
         "anotaciones de 187 pasos o menos.",
         praise="Con eso, y un `eval_dataset` de charlas apartadas, la cifra ya querrá decir algo.",
-        solution="""respuesta = {
-    "eval_strategy": "steps",
-    "eval_steps": 100,
-    "num_train_epochs": 3,
-    "per_device_train_batch_size": 32,
-    "warmup_steps": 100,
-    "logging_steps": 50,
-}""",
     ),
     "4.4": Exercise(
         prediction(0, 30, _review_loss),
@@ -126,16 +115,5 @@ EXERCISES = {
             "Cuanto más cerca, menos le sirve aquí, con marcadores que nunca vio, lo que sabía de "
             "charlar. De ahí parte la curva."
         ),
-        solution="""from course_lib import evaluation
-from course_lib.encoding import Kind
-from course_lib.original import original_examples
-from course_lib.tracks import get_track
-
-track = get_track()
-model, tokenizer = track.load_model(), track.load_tokenizer()
-some = original_examples(track, tokenizer)[:32]
-pad = tokenizer.pad_token_id
-before = evaluation.talk_loss(model, some, range(len(some)), pad, kinds=(Kind.REPLY,))
-respuesta = (4, before.value)""",
     ),
 }

@@ -81,10 +81,6 @@ EXERCISES = {
         "Por cada pregunta verdadera escribe su control: cambia la capital por otra.",
         "Por ejemplo, «¿Es Lima la capital de Perú?», que sí, y «¿Es Quito la capital de Perú?».",
         praise="Con tus cuatro preguntas, quien dice «sí» a todo saca un 50%, y se nota.",
-        solution="""respuesta = [
-    ("¿Es Lima la capital de Perú?", "sí"), ("¿Es Quito la capital de Perú?", "no"),
-    ("¿Es Roma la capital de Italia?", "sí"), ("¿Es Oslo la capital de Italia?", "no"),
-]""",
     ),
     "5.2": Exercise(
         prediction(0, 20, _review_enough),
@@ -95,10 +91,6 @@ EXERCISES = {
             f"{told(*answer, 0)} Con sus 13, a tu amigo le cabe el 50% en el intervalo: no puede "
             "decir que gane al azar. Con 200 preguntas y la misma proporción, sí podría."
         ),
-        solution="""from course_lib.tables import wilson
-
-medida = next(n for n in range(21) if wilson(n, 20)[0] > 0.5)
-respuesta = (12, medida)""",
     ),
     "5.3": Exercise(
         function(
@@ -110,9 +102,6 @@ respuesta = (12, medida)""",
         "Calcula la proporción de aciertos dos veces: entre las verdaderas y entre las falsas.",
         "Separa las respuestas en dos listas: cuando la verdad es «sí» y cuando es «no».",
         praise="Así nadie saca buena nota por el reparto del examen.",
-        solution="""def balanced_accuracy(answers, truths):
-    sides = [[a == t for a, t in zip(answers, truths) if t == side] for side in ("sí", "no")]
-    return sum(sum(hits) / len(hits) for hits in sides) / 2""",
     ),
     "5.4": Exercise(
         function("answer(text)", then=_review_lookup),
@@ -120,13 +109,5 @@ respuesta = (12, medida)""",
         "Que aparezca también la palabra «capital», para no contestar otras preguntas.",
         "Hay nombres dentro de otros («Dominica», «República Dominicana»): primero, los largos.",
         praise="Acierta siempre, al instante y sin GPU. A veces la respuesta es un índice.",
-        solution="""from course_lib import world
-
-def answer(text):
-    for country in sorted(world.load_countries(), key=lambda c: -len(c.name)):
-        if "capital" in text and f" {country.name}?" in text.replace(" del ", " de el "):
-            return country.capital + "."
-    return "No lo sé."
-""",
     ),
 }

@@ -1,13 +1,14 @@
 """Ejercicios de la lección 06: pérdidas que engañan, etiquetas, una autopsia y comparaciones."""
 
+import random
 from copy import deepcopy
-from inspect import getsource
 from typing import Any
 
 from course_lib.encoding import IGNORED
 from course_lib.exercises import Exercise
 from course_lib.exercises.review import EMPTY, function, number, prediction, shown, told
 from course_lib.original import original_record
+from course_lib.tables import wilson
 
 NO_END = ([5, 6, IGNORED, IGNORED], "Tapa también el primer fin, y así nadie enseña a callarse.")
 MEAN = original_record()["perdida_media"]
@@ -83,10 +84,6 @@ def _review_autopsy(answer: Any) -> str | None:
 
 
 def apart(questions=50, times=1000):
-    import random
-
-    from course_lib.tables import wilson
-
     draw, seen = random.Random(0), 0
     for _ in range(times):
         one, two = (sum(draw.random() < p for _ in range(questions)) for p in (0.7, 0.8))
@@ -99,24 +96,6 @@ def _review_share(measured: Any) -> str | None:
     otherwise = "La medida es lo que da `apart()`, con 50 preguntas, y no es {}."
     return number(apart(), slips, otherwise, "lo que da `apart()`, sin comillas", 1e-6)(measured)
 
-
-AUTOPSY = f"""from course_lib.dialogues import normalize
-
-def defects(run):
-    found = set()
-    for ids, labels, reply in zip(run["ids"], run["labels"], run["reply"]):
-        counted = [label != {IGNORED} for label in labels]
-        end = ids.index(run["end"], reply)
-        if any(counted[:reply]):
-            found.add("usuario")
-        if any(counted[end + 1:]):
-            found.add("relleno")
-        if not counted[end]:
-            found.add("sin fin")
-    seen = set(map(normalize, run["train"]))
-    if seen & set(map(normalize, run["exam"])):
-        found.add("fuga")
-    return found"""
 
 EXERCISES = {
     "6.1": Exercise(
@@ -133,7 +112,6 @@ EXERCISES = {
         "¿Cuántos nats suman las 128 posiciones de una fila? El relleno de más casi no añade.",
         "Los mismos nats, repartidos entre 256 posiciones en lugar de 128.",
         praise="La mitad de pérdida sin aprender nada: basta con rellenar más.",
-        solution="respuesta = 0.697 * 128 / 256",
     ),
     "6.2": Exercise(
         function(
@@ -147,9 +125,6 @@ EXERCISES = {
         "Copia los ids hasta el primer fin, él incluido; desde ahí, todo es -100.",
         "`ids.index(eos)` da la posición del primero; si no hay ninguno, no hay qué tapar.",
         praise="El primer fin cuenta y el relleno no: el modelo aprende a callarse y nada más.",
-        solution="""def labels(ids, eos):
-    end = ids.index(eos) + 1 if eos in ids else len(ids)
-    return ids[:end] + [-100] * (len(ids) - end)""",
     ),
     "6.3": Exercise(
         function(
@@ -162,11 +137,6 @@ EXERCISES = {
         "Recorre las dos listas a la vez, con `zip`, y mira solo dónde no coinciden.",
         "Se gana si `after` acierta y `before` no; se pierde, al revés.",
         praise="Doce ganadas y ninguna perdida dicen más que dos márgenes que se pisan.",
-        solution="""def compare(before, after):
-    won = sum(now and not then for then, now in zip(before, after))
-    lost = sum(then and not now for then, now in zip(before, after))
-    return won, lost
-""",
     ),
     "6.4": Exercise(
         _review_autopsy,
@@ -175,7 +145,6 @@ EXERCISES = {
         "lo de delante de `reply` es del usuario, y lo de detrás del fin, relleno.",
         "Para la fuga, compara los textos con `normalize`, de course_lib.dialogues.",
         praise="Eso es un auditor. El del curso hace lo mismo, con más defectos y con pruebas.",
-        solution=AUTOPSY,
     ),
     "6.5": Exercise(
         prediction(0, 100, _review_share),
@@ -185,6 +154,5 @@ EXERCISES = {
             f"{told(*answer, 5)} Con cincuenta preguntas, diez puntos de verdad casi nunca se ven. "
             "Prueba con 200 y con 400, que el tamaño del examen se decide antes."
         ),
-        solution=f"{getsource(apart)}\nrespuesta = (30, apart())",
     ),
 }

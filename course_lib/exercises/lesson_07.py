@@ -158,10 +158,6 @@ EXERCISES = {
         "Quédate con los textos en que sale alguno de los países, como palabra entera.",
         '`re.search(rf"\\b{pais}\\b", texto)` busca una palabra entera.',
         praise="Así delata `leaks` un texto: basta con que nombre un país.",
-        solution="""import re
-def leaks_in(texts, countries):
-    names = re.compile(r"\\b(" + "|".join(countries) + r")\\b")
-    return [text for text in texts if names.search(text)]""",
     ),
     "7.2": Exercise(
         function(
@@ -174,9 +170,6 @@ def leaks_in(texts, countries):
         "Quédate primero con los que llegan a la meta.",
         "De esos, el de menos tokens: `min(lista, key=...)`. Si no queda ninguno, `None`.",
         praise="La meta se fija antes de mirar; después, gana el que menos cuesta.",
-        solution="""def choose(rungs, target):
-    enough = [r for r in rungs if r["aciertos"] >= target]
-    return min(enough, key=lambda r: r["tokens"])["nombre"] if enough else None""",
     ),
     "7.3": Exercise(
         _review_goal,
@@ -186,12 +179,6 @@ def leaks_in(texts, countries):
         "Con dos bucles, uno por maneras de preguntar y otro por días, salen de sobra; comprueba "
         "que ninguna esté en `SEEN`.",
         praise="Meta, examen y tonto, escritos antes de medir: ya no se pueden mover.",
-        solution="""ways = ["¿Puedo ir el {}?", "¿Hay gente el {}?", "¿Se abre el {}?", "¿Y el {}?"]
-exam = []
-for way in ways:
-    exam += [(way.format(day), "no") for day in ("lunes", "domingo")]
-    exam += [(way.format(day), "sí") for day in ("martes", "jueves")]
-respuesta = {"minimo": 0.9, "perdido": 0.03, "examen": exam}""",
     ),
     "7.4": Exercise(
         _review_template,
@@ -200,11 +187,6 @@ respuesta = {"minimo": 0.9, "perdido": 0.03, "examen": exam}""",
         "Lo que dice el modelo, entre `{% generation %}` y `{% endgeneration %}`, con su espacio "
         "delante y `{{ eos_token }}` detrás; y al preguntar, el marcador sin espacio.",
         praise="Ahora lo que se pregunta es, token a token, el principio de lo que se entrenó.",
-        solution="""from course_lib.exercises.lesson_07 import BROKEN
-
-said = " {{ message['content'] }}{% endif %}"
-marked = "{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}{% endif %}"
-respuesta = BROKEN.replace(said, marked).replace("<|bot|> {% endif %}", "<|bot|>{% endif %}")""",
     ),
     "7.5": Exercise(
         prediction(-100, 100, within(-100, 100, "saved(0.1)", unit="los puntos que se salvan")),
@@ -214,9 +196,5 @@ respuesta = BROKEN.replace(said, marked).replace("<|bot|> {% endif %}", "<|bot|>
             f"{told(*answer, 10)} Es una sola semilla y pocos pasos: el número es aproximado. "
             "Cambia la parte de repaso: ¿a partir de cuánto deja de notarse?"
         ),
-        solution="""prediccion = 20
-medida = 30  # en la lección, lo que dé `saved(0.1)`
-
-respuesta = (prediccion, medida)""",
     ),
 }

@@ -71,7 +71,6 @@ EXERCISES = {
         "Cada matriz añade r × (entrada + salida): súmalas y multiplica por los bloques.",
         "La primera aporta 16 × (1.024 + 3.072) en cada bloque; la segunda, 16 × (1.024 + 1.024).",
         praise="Son unos pocos millones: menos del 1% de los pesos del modelo.",
-        solution="respuesta = 24 * (16 * (1_024 + 3 * 1_024) + 16 * (1_024 + 1_024))",
     ),
     "8.2": Exercise(
         function(
@@ -84,8 +83,6 @@ EXERCISES = {
         "Divide lo tuyo entre los tokens de todos, no entre los tuyos.",
         "Promediar divide además entre el número de procesos: multiplica antes por él.",
         praise="Es la línea que le faltaba a `compute_loss`.",
-        solution="""def process_loss(mine, tokens, processes):
-    return processes * mine / tokens""",
     ),
     "8.3": Exercise(
         function(
@@ -117,11 +114,6 @@ EXERCISES = {
         "cumplen `rows % batch == 0`.",
         "Devuelve `(batch, rows // batch)`; si no cabe ninguno, `None`.",
         praise="El paso es el mismo, de 16 filas; lo que cambia es en cuántas veces se hace.",
-        solution="""def plan(fixed, row, free, rows):
-    for batch in range(rows, 0, -1):
-        if rows % batch == 0 and fixed + batch * row <= 0.9 * free:
-            return batch, rows // batch
-    return None""",
     ),
     "8.4": Exercise(
         _review_budget,
@@ -129,17 +121,6 @@ EXERCISES = {
         "Operaciones, 6 × pesos × tokens × épocas × intentos. Entre la velocidad, segundos.",
         "Segundos entre 3.600 son horas; por el precio, el coste.",
         praise="Falta lo que no está en la cuenta: tu tiempo, los datos y contestar cada mes.",
-        solution="""respuesta = {
-    "pesos": 1.1e9,  # un TinyLlama
-    "tokens": 2e6,  # diez mil diálogos de doscientos tokens
-    "epocas": 3,
-    "velocidad": 9.7e12,  # la de la T4 de la lección
-    "precio": 1.0,
-    "intentos": 10,
-}
-operations = 6 * respuesta["pesos"] * respuesta["tokens"] * respuesta["epocas"]
-respuesta["horas"] = operations * respuesta["intentos"] / respuesta["velocidad"] / 3600
-respuesta["coste"] = respuesta["horas"] * respuesta["precio"]""",
     ),
     "8.5": Exercise(
         prediction(0, 100, within(0, 1_000, "gradient_gap()")),
@@ -149,9 +130,5 @@ respuesta["coste"] = respuesta["horas"] * respuesta["precio"]""",
             f"{told(*answer, 5)} La pérdida no lo delata, y el gradiente apunta a otro sitio. "
             "Por eso se suma todo y se divide una vez, entre los tokens de todos los trozos."
         ),
-        solution="""prediccion = 30
-medida = 20  # en la lección, lo que dé `gradient_gap()`
-
-respuesta = (prediccion, medida)""",
     ),
 }

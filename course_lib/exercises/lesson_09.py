@@ -79,18 +79,12 @@ EXERCISES = {
         "Compara el texto entero, no busques la respuesta dentro.",
         "`normalize` también quita los puntos suspensivos: míralos antes.",
         praise="Cuanto menos perdona un premio, menos maneras hay de engañarlo.",
-        solution="""from course_lib.dialogues import normalize
-
-def reward(text, question):
-    finished = not text.endswith("…")
-    return float(finished and normalize(text) == normalize(question.answer))""",
     ),
     "9.2": Exercise(
         _review_groups,
         "Calcula la media de cada fila, y quién queda por encima y por debajo.",
         "Si en una fila todas las notas son iguales, todas las ventajas son cero.",
         praise="Por eso conviene preguntar lo que a veces sale: ni imposible ni sabido.",
-        solution="respuesta = {2, 4}",
     ),
     "9.3": Exercise(
         _review_grammar,
@@ -100,11 +94,6 @@ def reward(text, question):
         "`len(written)` dice en qué casilla estás; en cada una, un texto con lo que cabe.",
         praise="Un modelo así limitado no puede escribir «25:71». Que la hora sea la buena es otra "
         "cosa, y se mide aparte.",
-        solution="""def allowed(written):
-    digits = "0123456789"
-    second = digits[:4] if written[:1] == "2" else digits
-    places = ["012", second, ":", "012345", digits, ""]
-    return places[len(written)]""",
     ),
     "9.4": Exercise(
         prediction(0, 100, within(0, 100, "with_labels(50)")),
@@ -114,9 +103,5 @@ def reward(text, question):
             f"{told(*answer, 5)} Prueba ahora con 25, con 100 y con 500. Antes de pedir miles, "
             "dibuja esta curva con las que tengas y mira si aún sube."
         ),
-        solution="""prediccion = 75
-medida = 80  # en la lección, lo que dé `with_labels(50)`
-
-respuesta = (prediccion, medida)""",
     ),
 }

@@ -123,36 +123,18 @@ def _review_decision(answer: Any) -> str | None:
     return None
 
 
-RESULTS = """from course_lib.tables import proportion
-
-results = [("el tonto", proportion([True] * 5 + [False] * 45))]
-results.append(("pregunta sola", proportion([True] * 20 + [False] * 30)))
-results.append(("buscando", proportion([True] * 48 + [False] * 2)))
-"""
-
 EXERCISES = {
     "10.1": Exercise(
         lambda answer: _said(answer, CASE),
         "Imagina que se lo cuentas a quien tiene que pagarlo.",
         "Copia un fallo de verdad, palabra por palabra. Si no tienes ninguno, esa es la respuesta.",
         praise="Con un fallo delante se discute mejor que con un deseo.",
-        solution="""respuesta = {
-    "quién": "El personal de secretaría, para contestar correos.",
-    "qué falla": "«¿Cuándo se fundó?» contesta 1600 y es 1768.",
-    "qué falta": "Un saber que nunca leyó, el de los documentos.",
-    "si se equivoca": "Alguien se presenta un día que está cerrado.",
-}""",
     ),
     "10.2": Exercise(
         _review_goal,
         "¿Cuánto acertaría quien diese a todo la misma respuesta? La meta empieza más arriba.",
         "Y ejecútala antes de medir nada, con `results` vacía.",
         praise="Escrita antes de medir. Desde aquí no se mueve.",
-        solution="""from course_lib.tables import proportion
-
-goal = {"mínimo": 0.85, "perdido": 0.03}
-goal["decide"] = "Si llega un peldaño, se usa; si no, se ajusta."
-respuesta = (goal, proportion([True] * 5 + [False] * 45), [])""",
     ),
     "10.3": Exercise(
         _review_leaks,
@@ -160,28 +142,17 @@ respuesta = (goal, proportion([True] * 5 + [False] * 45), [])""",
         "Reparte diálogos enteros con `split_dialogues`: los iguales van al mismo lado.",
         praise="Nada del examen está, con esas palabras, en los datos. (Dicho de otra manera puede "
         "estar: léelos).",
-        solution="""exam = ["¿Cuándo abre el museo?", "¿Quién dirige la biblioteca?"]
-respuesta = (exam, ["¿Cuándo cierra el museo?", "A las ocho."])""",
     ),
     "10.4": Exercise(
         _review_table,
         "Cada fila, con lo que da `accuracy`, que ya trae su n y su intervalo.",
         f"La primera fila es la de «{DUMMY}», y todas hacen el mismo examen.",
         praise="Con n, intervalo y tonto: se puede enseñar.",
-        solution=f"{RESULTS}\nrespuesta = results",
     ),
     "10.5": Exercise(
         _review_decision,
         "Se elige el primer peldaño que llega a la meta, aunque haya otro mejor más arriba.",
         "Si no llega ninguno, «elijo» es «ninguno», y eso también es un resultado.",
         praise="La parte que se puede comprobar está. Lo demás lo dice la rúbrica.",
-        solution=f"""{RESULTS}
-choice = {{
-    "elijo": "buscando",
-    "por qué": "Acierta 48 de 50 y la meta era el 85%.",
-    "cambiaría": "Que los documentos dejasen de caber en el índice.",
-    "no medido": "Preguntas escritas por otras personas, y las sin respuesta.",
-}}
-respuesta = (choice, {{"mínimo": 0.85}}, results)""",
     ),
 }

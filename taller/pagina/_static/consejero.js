@@ -1,6 +1,6 @@
-// El consejero de la lección 01: un intérprete de las tablas de course_lib/decision.py, que
-// taller/navegador.py escribe como datos. Qué pide cada peldaño, por dónde se sube y qué se dice está
-// en ellas; aquí, solo cómo se recorren. Una prueba compara sus consejos con los de `advise`.
+// El consejero de la lección 01: un intérprete de las tablas de data/decision, como
+// course_lib/decision.py. Qué pide cada peldaño, por dónde se sube y qué se dice está en ellas; aquí,
+// solo cómo se recorren. Una prueba compara sus consejos con los de `advise`.
 
 // Una cantidad como se escribe en español, con dos decimales como mucho.
 function amount(value) {
@@ -10,26 +10,29 @@ function amount(value) {
 
 // Lo que falta hoy para un peldaño. Cada condición se cumple de una manera o de varias, y cada
 // manera es un campo y lo que ha de ser, alcanzar o contener.
-function obstacles({ requirements }, needs, rung) {
+function obstacles({ rules }, needs, rung) {
   const holds = ([name, asked]) => {
     const value = needs[name];
     if (Array.isArray(value)) return value.includes(asked);
     return typeof asked === "boolean" ? value === asked : value >= asked;
   };
-  const missing = (requirements[rung] ?? [])
-    .filter(([, , ...ways]) => !ways.some(holds))
-    .map(([text, least, [name]]) =>
-      text.replace("{pide}", amount(least)).replace("{hay}", () => amount(needs[name])),
+  const missing = (rules.pide[rung] ?? [])
+    .map(({ dice, ...ways }) => ({ dice, ways: Object.entries(ways) }))
+    .filter(({ ways }) => !ways.some(holds))
+    .map(({ dice, ways: [[name, asked]] }) =>
+      (dice ?? rules.falta[name])
+        .replace("{pide}", () => amount(asked))
+        .replace("{hay}", () => amount(needs[name])),
     );
   return [...new Set(missing)];
 }
 
 function advise(tables, needs) {
-  const { paths, trains, free, texts } = tables;
+  const { rules, trains, free, texts } = tables;
   const { peldanos: rungs, faltas: lacking, coste: cost, avisos: said } = texts;
   const possibleNow = (rung) => obstacles(tables, needs, rung).length === 0;
   const unknown = needs.named.includes("UNKNOWN");
-  const path = [...new Set(needs.named.flatMap((lack) => paths[lack]))];
+  const path = [...new Set(needs.named.flatMap((lack) => rules.caminos[lack]))];
   const possible = path.filter(possibleNow);
   const cheap = needs.cost_critical && possible.some((rung) => trains.includes(rung));
   const skipped = [...needs.tried, ...(cheap ? ["FEW_SHOT", "OTHER_MODEL"] : [])];
