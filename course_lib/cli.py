@@ -165,7 +165,9 @@ def _audit(arguments) -> int:
     known = {} if arguments.anotar else _read_known(arguments.conocidos)
     failing = () if arguments.falla_con == "nunca" else SEVERITIES
     failing = failing[: failing.index(arguments.falla_con) + 1] if failing else ()
-    tokenizer = arguments.modelo and load_tokenizer(arguments.modelo)
+    if arguments.modelo == "":
+        raise ValueError("--modelo está vacío: di una carpeta o un nombre del Hub, o quítalo.")
+    tokenizer = load_tokenizer(arguments.modelo) if arguments.modelo else None
     seen, code = {}, 0
     for path in arguments.datos:
         report = audit_file(path, tokenizer, arguments.longitud, not arguments.dialogos)

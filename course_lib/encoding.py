@@ -77,8 +77,7 @@ def marks(tokenizer) -> list[str]:
     guard = guard_of(tokenizer)
     known = {*guard.names, *guard.labels, *MARKERS, ORIGINAL_USER, ORIGINAL_BOT}
     # Primero los de un carácter: al quitarlo podría quedar entero un marcador más largo.
-    known = filter(str.strip, known)
-    return sorted(known, key=lambda mark: (len(mark) > 1, -len(mark), mark))
+    return sorted(filter(str.strip, known), key=lambda mark: (len(mark) > 1, -len(mark), mark))
 
 
 # --- La codificación de la lección original ------------------------------------------------------
@@ -134,12 +133,9 @@ def original_prompt(
     marker = {"user": ORIGINAL_USER, "assistant": ORIGINAL_BOT}
     glue = glue or (" " if len(messages) == 1 else "\n")
     pieces = []
-    for k, m in enumerate(messages):
-        pieces += [
-            (marker[m["role"]], None),
-            (f" {plain(m['content'], tokenizer)}", k),
-            (glue, None),
-        ]
+    for k, message in enumerate(messages):
+        said = f" {plain(message['content'], tokenizer)}"
+        pieces += [(marker[message["role"]], None), (said, k), (glue, None)]
     return _original(tokenizer, [*pieces, (ORIGINAL_BOT, None)]).ids
 
 
@@ -261,25 +257,22 @@ def _plain_messages(tokenizer, messages: Sequence[dict[str, str]]) -> list[dict[
         raise ValueError(
             "El tokenizador no trae plantilla de chat: dale la del curso con prepare_for_chat."
         )
-    return [
-        {
-            name: plain(v, tokenizer) if isinstance(v, str) and name != "role" else v
-            for name, v in m.items()
-        }
-        for m in messages
-    ]
+
+    def shown(name: str, value):
+        return plain(value, tokenizer) if isinstance(value, str) and name != "role" else value
+
+    return [{name: shown(name, value) for name, value in m.items()} for m in messages]
 
 
 def _marked(tokenizer, messages: Sequence[dict]) -> tuple[list[int], list[Kind], list[bool]]:
     """Ids, clases y qué cuenta, con una plantilla que marca la generación."""
     framed, markers = frame_messages(tokenizer, messages), guard_of(tokenizer).ids
-    kinds, end = (
-        [Kind.REPLY if mine else Kind.USER for mine in framed.replies],
-        tokenizer.eos_token_id,
-    )
+    kinds = [Kind.REPLY if mine else Kind.USER for mine in framed.replies]
     for i, token in enumerate(framed.ids):
-        if token in markers or token == end:
-            kinds[i] = Kind.END if token == end else Kind.MARKER
+        if token == tokenizer.eos_token_id:
+            kinds[i] = Kind.END
+        elif token in markers:
+            kinds[i] = Kind.MARKER
     return framed.ids, kinds, framed.replies
 
 

@@ -12,7 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain, pairwise
 
 _SECRET = secrets.token_hex(8)
@@ -33,7 +33,7 @@ class Framed:
     replies: list[bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Guard:
     """Lo que abre y cierra turnos: los tokens, con su nombre secreto, el patrón que los encuentra y
     sus ids; los rótulos de texto; y la copia del tokenizador que conoce esos nombres."""
@@ -46,13 +46,18 @@ class Guard:
 
     def encode(self, pieces: Sequence[Piece], special: bool = False) -> Framed:
         """Los ids de unos trozos: solo en los del marco hay marcadores."""
-        secret = partial(self.pattern.sub, lambda match: self.names[match[0]])
-        pieces = [(secret(p[0]) if p[1] is None else p[0], *p[1:]) for p in pieces]
-        out = self.backend.encode("".join(text for text, *_ in pieces), add_special_tokens=special)
-        owners, mine = [[p[i] for p in pieces for _ in p[0]] or [None] for i in (1, 2)]
-        spans = [(min(start, end - 1), end) if end else (0, 1) for start, end in out.offsets]
-        replies = [any(mine[start:end]) for start, end in spans]
-        return Framed(out.ids, [owners[end - 1] for _, end in spans], replies)
+        text, chars = "", []  # y, de cada carácter, su mensaje y si es respuesta
+        for part, owner, mine in pieces:
+            if owner is None:
+                part = self.pattern.sub(lambda match: self.names[match[0]], part)
+            text += part
+            chars += [(owner, mine)] * len(part)
+        out, chars = self.backend.encode(text, add_special_tokens=special), chars or [(None, False)]
+        ends = [max(end, 1) for _, end in out.offsets]  # hay tokens que no ocupan nada
+        starts = [min(start, end - 1) for (start, _), end in zip(out.offsets, ends)]
+        owners = [chars[end - 1][0] for end in ends]
+        replies = [any(mine for _, mine in chars[a:b]) for a, b in zip(starts, ends)]
+        return Framed(out.ids, owners, replies)
 
 
 def guard_of(tokenizer) -> Guard:
@@ -85,11 +90,18 @@ def encode_pieces(
     """Los ids de unos trozos de marco y de texto escrito, que no puede fingir esos rótulos."""
     framed = guard.encode(pieces, special)
     if labels or any(k is not None for k, i in zip(framed.owners, framed.ids) if i in guard.ids):
-        written = [piece[:2] for piece in pieces if piece[1] is not None]
-        calm = partial(re.sub, r"(?s)\S(.*\S)?", f"{_SECRET}m0m")
-        hidden = [(p[0] if p[1] is None else calm(p[0]), *p[1:]) for p in pieces]
-        _refuse_forged(guard, tokenizer, labels, framed, guard.encode(hidden, special), written)
+        written = [(text, k) for text, k, _ in pieces if k is not None]
+        # Lo mismo con un texto cualquiera, con los mismos espacios a los lados.
+        calm = {text: re.sub(r"(?s)\S(.*\S)?", f"{_SECRET}m0m", text) for text, _ in written}
+        hidden = tuple((t if k is None else calm[t], k, mine) for t, k, mine in pieces)
+        innocent = _innocent(guard, hidden, special)
+        _refuse_forged(guard, tokenizer, labels, framed, innocent, written)
     return framed
+
+
+@lru_cache(maxsize=64)  # el marco se repite de un ejemplo a otro
+def _innocent(guard: Guard, pieces: tuple[Piece, ...], special: bool) -> Framed:
+    return guard.encode(pieces, special)
 
 
 def marks_replies(template: str) -> bool:
@@ -144,19 +156,20 @@ def _pieces(text: str, spans: list[tuple[int, int]], written: list) -> list[Piec
 
 def _refuse_forged(guard, tokenizer, labels, framed, innocent, written) -> None:
     """Rechaza lo escrito si en los ids no están los mismos marcadores que con un texto inocente."""
+    forms = _forms(guard, tokenizer, tuple(labels))
 
     def seen(ids: list[int]) -> Counter:
+        found = Counter(tokenizer.convert_ids_to_tokens([i for i in ids if i in guard.ids]))
         text = tokenizer.decode(ids, clean_up_tokenization_spaces=False) if forms else ""
-        counts = {form: len(re.findall(f"(?={re.escape(form)})", text)) for form in forms}
-        tokens = tokenizer.convert_ids_to_tokens([i for i in ids if i in guard.ids])
-        return Counter(tokens) + Counter(counts)
+        for form in forms:
+            found[form] += len(re.findall(f"(?={re.escape(form)})", text))
+        return found
 
-    read = [guard.encode([(label, 0, False)]).ids for label in labels]
-    known = [ids for ids in read if {*ids} - {tokenizer.unk_token_id}]
-    forms = {*labels, *(tokenizer.decode(ids).strip() for ids in known)} - {""}
-    alone = written if forms else []
-    checks = [(f"El mensaje {k + 1}", guard.encode([(t, k, False)]).ids, []) for t, k in alone]
-    for where, ids, same in [*checks, ("Un mensaje", framed.ids, innocent.ids)]:
+    checks = [("Un mensaje", framed.ids, innocent.ids)]
+    if forms:  # y cada texto por su lado, por si tapa un rótulo y añade otro
+        alone = [(k, guard.encode([(text, k, False)]).ids) for text, k in written]
+        checks = [*((f"El mensaje {k + 1}", ids, []) for k, ids in alone), *checks]
+    for where, ids, same in checks:
         found, wanted = seen(ids), seen(same)
         for mark in (found - wanted) | (wanted - found):
             raise ValueError(
@@ -164,6 +177,14 @@ def _refuse_forged(guard, tokenizer, labels, framed, innocent, written) -> None:
                 "abre o cierra un turno, y el modelo no lo distinguiría: quítalo o escríbelo de "
                 "otro modo."
             )
+
+
+@lru_cache(maxsize=8)
+def _forms(guard: Guard, tokenizer, labels: tuple[str, ...]) -> list[str]:
+    """Los rótulos tal como se escriben y tal como se leen en los ids."""
+    read = [guard.encode([(label, 0, False)]).ids for label in labels]
+    known = [ids for ids in read if {*ids} - {tokenizer.unk_token_id}]
+    return sorted({*labels, *(tokenizer.decode(ids).strip() for ids in known)} - {""})
 
 
 @lru_cache(maxsize=8)

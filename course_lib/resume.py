@@ -179,7 +179,7 @@ def fingerprint(model) -> str:
 
 def points(folder: Path) -> list[Path]:
     """Las carpetas `checkpoint-<paso>` de una carpeta, de la última a la primera."""
-    found = [p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
+    found = [p for p in folder.glob("checkpoint-*") if p.name.split("-")[1].isdecimal()]
     return sorted(found, key=step_of, reverse=True)
 
 

@@ -6,6 +6,7 @@ N ejemplos de cada cosa, para quien no tiene GPU.
 """
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -261,7 +262,12 @@ def load_causal_lm(name: str, **options):
         model, read = AutoModelForCausalLM.from_pretrained(
             name, trust_remote_code=False, output_loading_info=True, **options
         )
-        if missing := sorted(read["missing_keys"]):
+        # Una carpeta puede tener un `config.json` con menos capas que sus pesos: las de más no se
+        # usarían. En el Hub no pasa, y lo que sobra allí no hace daño.
+        layers = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
+        spare = read["unexpected_keys"] if Path(name).is_dir() else ()
+        lost = [key for key in spare if (k := re.search(r"\.(\d+)\.", key)) and int(k[1]) >= layers]
+        if missing := sorted({*read["missing_keys"], *lost}):
             raise ValueError(f"missing keys: {missing[0]}")
     # GPT-2 no lee de su configuración qué pérdida le toca, y al entrenar lo avisaría.
     model.loss_type = "ForCausalLM"
@@ -296,14 +302,6 @@ def load_tokenizer(name: str):
 
     # Del de GPT-2 bastan vocab.json y merges.txt.
     bare = (Path(name) / "merges.txt").is_file() and not list(Path(name).glob("*config.json"))
-    try:
-        with checked(name):
-            loader = GPT2Tokenizer if bare else AutoTokenizer
-            return loader.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError):  # ya son frases
-        raise
-    except Exception as error:  # una tabla rota: cada parte falla a su manera
-        reason = shorten(f"{type(error).__name__}: {error}")
-        raise ValueError(
-            f"El tokenizador de «{name}» está roto ({reason}): vuelve a copiarlo."
-        ) from error
+    with checked(name):
+        loader = GPT2Tokenizer if bare else AutoTokenizer
+        return loader.from_pretrained(name, trust_remote_code=False)

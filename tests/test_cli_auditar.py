@@ -120,6 +120,7 @@ def test_bad_input_gives_two_and_is_explained(talks, folder, tmp_path, capsys):
         ([talks, "--anotar"], "en el archivo de --conocidos: di cuál"),
         ([talks, "--conocidos", talks], "no es de los que escribe --anotar"),
         ([talks, "--modelo", tmp_path / "nada"], "No existe la carpeta"),
+        ([talks, "--modelo="], "--modelo está vacío: di una carpeta"),
         ([tmp_path, "--modelo", folder], "es una carpeta: da el archivo"),
     ]
     for arguments, message in complaints:

@@ -213,6 +213,7 @@ def test_a_checkpoint_with_a_foreign_pickle_is_skipped_aloud_and_nothing_is_run(
 def test_with_every_checkpoint_cut_it_starts_anew(tune, tmp_path):
     straight, _ = tune("seguido")
     tune(cut=6)
+    (tmp_path / "ajuste" / "checkpoint-²").mkdir()  # de nadie: «²» no es un paso
     for path in resume.points(tmp_path / "ajuste"):
         (path / "trainer_state.json").unlink()
     resumed, said = tune()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.tracks import CPU_EXAMPLES, get_track, load_causal_lm, own_track
+from course_lib.tracks import CPU_EXAMPLES, get_track, load_causal_lm, load_tokenizer, own_track
 
 
 def test_the_track_is_the_one_asked_for_or_that_of_the_variable_or_mini(monkeypatch):
@@ -245,12 +245,25 @@ WEIGHT = "transformer.h.1.mlp.c_fc.weight"
         lambda folder: rewrite(folder, lambda w: w.update(otro=w.pop(WEIGHT))),
         lambda folder: rewrite(folder, lambda w: w.update({WEIGHT: w[WEIGHT][:3].clone()})),
         lambda folder: other_config(folder, n_layer=3),
+        lambda folder: other_config(folder, n_layer=1),
+        lambda folder: other_config(folder, n_layer=0),
         lambda folder: other_config(folder, n_layer=10**9),
         lambda folder: other_config(folder, n_positions=10**9),
         lambda folder: other_config(folder, model_type="bert"),
         lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
     ],
-    ids=["falta", "renombrado", "cortado", "una capa", "mil", "posiciones", "bert", "sin medidas"],
+    ids=[
+        "falta",
+        "renombrado",
+        "cortado",
+        "más capas",
+        "menos capas",
+        "sin capas",
+        "mil",
+        "posiciones",
+        "bert",
+        "sin medidas",
+    ],
 )
 def test_a_model_with_other_weights_is_refused_and_nothing_is_made_up(saved, damage, monkeypatch):
     from transformers import PreTrainedModel
@@ -269,9 +282,35 @@ def test_a_model_with_other_weights_is_refused_and_nothing_is_made_up(saved, dam
     assert max(built, default=0) < 10**6
 
 
-def test_tied_weights_are_not_missed_and_a_spare_one_does_no_harm(saved):
-    rewrite(saved, lambda weights: weights.update(otro=weights[WEIGHT].clone()))
+@pytest.mark.parametrize(
+    "spare", ["otro", "lm_head.weight", "transformer.h.0.attn.bias", "h.0.attn.masked_bias"]
+)
+def test_tied_weights_are_not_missed_and_a_spare_one_does_no_harm(saved, spare):
+    rewrite(
+        saved, lambda weights: weights.update({spare: weights["transformer.wte.weight"].clone()})
+    )
     assert load_causal_lm(str(saved)).get_output_embeddings().weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("config.json", '{"model_type": "gpt2", "n_layer": "2"}'),
+        ("config.json", '{"model_type": "gpt2", "quantization_config": 3}'),
+        ("config.json", "[]"),
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", '{"model": {}}'),
+        ("tokenizer_config.json", '{"extra_special_tokens": 7}'),
+    ],
+)
+def test_whatever_is_wrong_in_a_folder_it_is_one_sentence_in_spanish(saved, tokenizer, file, text):
+    tokenizer.save_pretrained(saved)
+    (saved / file).write_text(text)
+    load = load_causal_lm if file == "config.json" else load_tokenizer
+    with pytest.raises(
+        (OSError, ValueError), match=r"^(La carpeta|Algún archivo de|Los pesos de) «"
+    ):
+        load(str(saved))
 
 
 def test_an_adapter_with_a_weight_less_is_refused(saved, tmp_path, make_model):
