@@ -94,12 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     check = add_command(commands, "auditar", _audit, summary)
     files = "archivos de diálogos: .jsonl, .json, su .gz, .parquet o carpetas de save_to_disk"
     check.add_argument("datos", type=Path, nargs="+", help=files)
-    source = (
-        "carpeta o nombre en el Hub, del que solo se usa el tokenizador, para simular un ajuste"
-    )
+    source = "carpeta o nombre en el Hub: de él se usa el tokenizador, para simular un ajuste"
     check.add_argument("--modelo", metavar="MODELO", help=source)
-    length = "tokens por ejemplo; 128"
-    check.add_argument("--longitud", type=int, default=128, metavar="N", help=length)
+    check.add_argument("--longitud", type=int, default=128, metavar="N", help="tokens; 128")
     split = check.add_mutually_exclusive_group()
     pairs = "supone que se reparten parejas sueltas (es lo que se hace por omisión)"
     split.add_argument("--parejas", action="store_true", help=pairs)
@@ -109,8 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     whole = "enseña también lo que está bien y lo que no se pudo comprobar"
     style.add_argument("--todo", action="store_true", help=whole)
     style.add_argument("--json", action="store_true", help="escribe el informe en JSON")
-    notes = "escribe anotaciones de GitHub Actions"
-    style.add_argument("--github", action="store_true", help=notes)
+    style.add_argument("--github", action="store_true", help="anotaciones de GitHub Actions")
     level = "desde qué gravedad se sale con 1: grave (por omisión), aviso, nota o nunca"
     levels = ("grave", "aviso", "nota", "nunca")
     check.add_argument("--falla-con", "--fail-on", choices=levels, default="grave", help=level)
@@ -172,19 +168,16 @@ def _audit(arguments) -> int:
     for path in arguments.datos:
         report = audit_file(path, tokenizer, arguments.longitud, not arguments.dialogos)
         old = known.get(path.as_posix(), {})
-        new = [
-            f
-            for f in report.findings
-            if not f.supposed and (f.check not in old or Counter(f.marks) - Counter(old[f.check]))
-        ]
-        seen[path.as_posix()] = {f.check: f.marks for f in report.findings if not f.supposed}
+        found = [f for f in report.findings if not f.supposed]
+        new = [f for f in found if f.check not in old or Counter(f.marks) - Counter(old[f.check])]
+        seen[path.as_posix()] = {f.check: f.marks for f in found}
         if arguments.json:
             print(report.to_json())
         elif arguments.github:
             print(*_annotations(path, report, new), sep="\n")
         else:
             print(repr(report) if arguments.todo else report.brief())
-            if left := len([f for f in report.findings if not f.supposed]) - len(new):
+            if left := len(found) - len(new):
                 print(f"\nYa se sabían, y no cuentan: {left}.")
         fails = not arguments.anotar and any(f.severity in failing for f in new)
         code = max(code, 3 if report.failed else int(fails))

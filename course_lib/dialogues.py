@@ -60,8 +60,8 @@ def read_dialogues(
     cuántos son, dónde están y qué hacer. También si de uno que se queda hay algo que no se usa.
 
     Args:
-        source: un `.jsonl` o `.json` en UTF-8 (o su `.gz`), un `.parquet`, la carpeta de un
-            `save_to_disk`; o un `Dataset`, un `DatasetDict` o una lista de diálogos.
+        source: un `.jsonl` o `.json` (de hasta 100 MB) en UTF-8, o su `.gz`, un `.parquet`, la
+            carpeta de un `save_to_disk`; o un `Dataset`, un `DatasetDict` o una lista de diálogos.
         limit: los que guardar como mucho, como `sample_dialogues`; se dice.
         name: cómo se llaman unos datos en memoria, para señalarlos.
 

@@ -4,7 +4,6 @@ Cada uno va con su número, que es el de su línea o su orden, y con lo que se p
 diálogo hay en él lo dice `dialogues`.
 """
 
-import codecs
 import gzip
 import json
 import re
@@ -16,7 +15,8 @@ from pathlib import Path
 from course_lib import read_toml
 
 MAX_RECORD = 10_000_000  # bytes de un diálogo
-CHUNK = 1 << 20  # los que se leen de una vez
+MAX_LIST = 100_000_000  # bytes de un .json, que se lee entero
+CHUNK = 1 << 20  # los que se leen de una vez de un Parquet
 BATCH = 200  # filas de una tabla que se leen de una vez
 _SPACE = re.compile(r"[ \t\n\r]*")
 _REPEATED = (
@@ -120,75 +120,56 @@ def _lines(file, path: Path, decoder: _Decoder) -> Iterator[tuple[int, object]]:
 
 
 def _items(file, path: Path, decoder: _Decoder) -> Iterator[tuple[int, object]]:
-    """De un `.json`, los elementos de su lista, sin leerla entera."""
-    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-    text, at, more, number = "", 0, True, 0  # lo leído, por dónde se va, si queda, los ya dados
-    line, column = 1, 0  # dónde empieza `text` en el archivo
-    while True:
-        try:
-            item, at = _next_item(decoder, text, at, first=not number)
-        except json.JSONDecodeError as error:
-            # ¿Está roto o falta por leer? Se sabe leyendo más, hasta lo que puede ocupar uno.
-            if not more or len(text) - at > MAX_RECORD:
-                if not (number or text.strip()):
-                    return  # un archivo vacío
-                raise _broken(error, path, line, column) from error
-            done, text, at = text[:at], text[at:], 0
-            column = len(done) - done.rfind("\n") - 1 + (0 if "\n" in done else column)
-            line += done.count("\n")
-            data = file.read(max(CHUNK, len(text)))
-            more = bool(data)
-            try:
-                text += decode(data, not more)
-            except UnicodeDecodeError as wrong:
-                raise _broken(wrong, path, line + text.count("\n")) from wrong
-        except (ValueError, TypeError, RecursionError) as error:
-            raise _broken(error, path, line + text.count("\n", 0, at)) from error
-        else:
-            if item is _END:
-                if text[at:].strip() or any(map(bytes.strip, iter(lambda: file.read(CHUNK), b""))):
-                    raise _broken(json.JSONDecodeError("Extra data", text, at), path, line, column)
-                return
+    """De un `.json`, los elementos de su lista: se lee entera, y por eso tiene un tope."""
+    data = file.read(MAX_LIST + 1)
+    if len(data) > MAX_LIST:
+        raise ValueError(
+            f"«{path}» pasa de {MAX_LIST // 1_000_000} MB, demasiado para un .json, que se lee "
+            "entero: guárdalo como .jsonl, con un diálogo por línea."
+        )
+    text, at, number = "", 0, 0
+    try:
+        text = data.decode("utf-8-sig")
+        at = _SPACE.match(text).end()
+        if not text[at:]:
+            return
+        if text[at] != "[":
+            kind = json_type({} if text[at] == "{" else decoder.decode(text))
+            raise TypeError(
+                f"un .json debe ser una lista de diálogos, y es {kind}: enciérralo entre corchetes "
+                "o usa .jsonl, con un diálogo por línea."
+            )
+        at = _SPACE.match(text, at + 1).end()
+        while number or text[at : at + 1] != "]":
+            item, at = decoder.raw_decode(text, at)
             number += 1
             yield number, item
+            at = _SPACE.match(text, at).end()
+            if text[at : at + 1] == "]":
+                break
+            if text[at : at + 1] != ",":
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            at = _SPACE.match(text, at + 1).end()
+        at = _SPACE.match(text, at + 1).end()
+        if text[at:]:
+            raise json.JSONDecodeError("Extra data", text, at)
+    except (ValueError, TypeError, RecursionError) as error:
+        placed = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+        raise _broken(error, path, 1 if placed else 1 + text.count("\n", 0, at)) from error
 
 
-_END = object()
-
-
-def _next_item(decoder: _Decoder, text: str, at: int, first: bool) -> tuple[object, int]:
-    """El elemento que sigue en la lista, y dónde acaba; `_END` si ya no hay más."""
-    at = _SPACE.match(text, at).end()
-    mark = text[at : at + 1]
-    after = _SPACE.match(text, at + 1).end()
-    if mark == "]" and not first:
-        return _END, at + 1
-    if mark != "," and not first:
-        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-    if mark != "[" and first:
-        kind = json_type({} if mark == "{" else decoder.decode(text[at:]))
-        raise TypeError(
-            f"un .json debe ser una lista de diálogos, y es {kind}: enciérralo entre corchetes o "
-            "usa .jsonl, con un diálogo por línea."
-        )
-    if first and text[after : after + 1] == "]":
-        return _END, after + 1
-    return decoder.raw_decode(text, after)
-
-
-def _broken(error: Exception, path: Path, line: int, column: int = 0) -> ValueError:
-    """Qué le pasa a un texto que empieza en esa línea y columna y no se puede leer, y dónde."""
+def _broken(error: Exception, path: Path, line: int) -> ValueError:
+    """Qué le pasa a un texto que empieza en esa línea y no se puede leer, y dónde."""
     if isinstance(error, TypeError):
         return ValueError(f"{path}: {error}")
     if isinstance(error, UnicodeDecodeError):
         line += error.object.count(b"\n", 0, error.start)
         problem = ": no está en UTF-8: guarda el archivo como UTF-8."
     elif isinstance(error, json.JSONDecodeError):
-        column = error.colno + (column if error.lineno == 1 else 0)
         line += error.lineno - 1
         what = read_toml("dialogos", "json_es.toml").get(error.msg, "no se entiende")
         problem = (
-            f", columna {column}: el JSON está roto ({what}): revisa comas, comillas y llaves."
+            f", columna {error.colno}: el JSON está roto ({what}): revisa comas, comillas y llaves."
         )
         if line == 1 and re.match(r'"?\w[^{\[\n]*[,;\t]', error.doc):
             problem = ": no es JSON, y parece CSV: conviértelo a .jsonl, con un diálogo por línea."

@@ -13,7 +13,6 @@ from course_lib import records
 from course_lib.dialogues import (
     Dialogue,
     describe_dialogues,
-    iter_dialogues,
     normalize,
     read_dialogues,
     sample_dialogues,
@@ -128,22 +127,21 @@ def test_what_is_not_json_is_called_by_its_name(tmp_path, name, kind):
         read_dialogues(path)
 
 
-def test_a_json_list_is_read_piece_by_piece_and_never_whole(tmp_path, monkeypatch):
+def test_a_json_list_is_read_whole_and_too_large_a_one_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "mis.json"
     talks = [["año 😀", f'"{i}"\n\\'] for i in range(40)]
     for indent, ascii_only in [(None, True), (1, False)]:
         path.write_text(json.dumps(talks, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
-        for size in (1, 3, 50, 1 << 20):
-            monkeypatch.setattr(records, "CHUNK", size)
-            assert [list(r) for _, r, _ in records.file_records(path)] == talks
-    path.write_text("[" + '{"dialog": ["Hola.", "¿Qué tal?"]},' * 200_000 + "{]", encoding="utf-8")
-    tracemalloc.start()
-    with pytest.raises(ValueError, match=r"línea 1, columna \d{7}: el JSON está roto"):
-        for _ in iter_dialogues(path):
-            pass
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < path.stat().st_size
+        assert [list(r) for _, r, _ in records.file_records(path)] == talks
+    for broken in ('[["a", "b"],]', '[["a", "b"]', '[["a", "b"]] x', "[,]", "["):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=r"línea 1, columna \d+: el JSON está roto"):
+            read_dialogues(path, lambda _: None)
+    monkeypatch.setattr(records, "MAX_LIST", 1_000)
+    for name, pack in [("a.json", bytes), ("a.json.gz", gzip.compress)]:
+        (tmp_path / name).write_bytes(pack(b" " * 2_000))
+        with pytest.raises(ValueError, match=r"demasiado para un \.json.*guárdalo como \.jsonl"):
+            read_dialogues(tmp_path / name)
 
 
 def test_errors_in_a_json_file_give_the_line_of_the_file(tmp_path):

@@ -71,6 +71,17 @@ class Seen:
         )
 
 
+def first_cause(numbers: dict, causes: dict[str, Any], **words) -> Seen | None:
+    """Lo que se ve por la primera causa que se da.
+
+    Args:
+        causes: cada una, si se da; si lo que dice es un texto, es su gravedad.
+    """
+    cause, held = next(((name, held) for name, held in causes.items() if held), ("", None))
+    level = held if isinstance(held, str) else None
+    return Seen(numbers, cause=cause, severity=level, **words) if cause else None
+
+
 def check(name: str, *needs, severity: str | None = None, grave=inf, aviso=inf, nota=None):
     """Registra una comprobación, que recibe el caso y, detrás, lo que necesita.
 

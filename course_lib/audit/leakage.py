@@ -3,7 +3,8 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import groupby, pairwise
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ READ_ROWS = 1500  # filas de las que se leen los turnos, que es lento
 MIN_ANSWERS = 20
 UNIQUE_SHARE, COMMON_SHARE = 0.30, 0.50
 
-Texts = list[tuple[str, str]]
+Talk = tuple[str, ...]  # los turnos de un ejemplo, comparables, o su texto entero
 
 
 def split_for_audit(
@@ -48,12 +49,14 @@ def split_for_audit(
     Returns:
         `(entrenamiento, prueba)`, parejas con el número de su diálogo en `dialogues`.
     """
-    pairs = to_pairs(dialogues)
     if not by_pairs:
-        own = {id(dialogues[i]): [*some] for i, some in groupby(pairs, lambda pair: pair.dialogue)}
-        parts = split_dialogues(dialogues, test_fraction, seed)
-        train, test = ([pair for d in part for pair in own.get(id(d), [])] for part in parts)
+        where = {id(dialogue): i for i, dialogue in enumerate(dialogues)}
+        train, test = (
+            [replace(pair, dialogue=where[id(part[pair.dialogue])]) for pair in to_pairs(part)]
+            for part in split_dialogues(dialogues, test_fraction, seed)
+        )
         return train, test
+    pairs = to_pairs(dialogues)
     order = list(range(len(pairs)))
     random.Random(seed).shuffle(order)
     cut = round(len(pairs) * test_fraction)
@@ -65,11 +68,25 @@ def leak(case: Case):
     """Ejemplos de prueba que se vieron, o casi, al entrenar."""
     train, test = _part(case.train_dialogues, "train"), _part(case.test_dialogues, "test")
     test = test or (isinstance(case.train_dialogues, dict) and _part(case.train_dialogues, "test"))
+    numbered: set[int] = set()
     if train and test:
-        return (pair_leak if isinstance(train[0], Pair) else dialogue_leak)(train, test)
-    if case.eval_dataset is not None and case.has_rows and (held := all_ids(case.eval_dataset)):
-        return row_leak(case, held)
-    return "las dos partes: train_dialogues y test_dialogues, o train_dataset y eval_dataset"
+        if isinstance(train[0], Pair):
+            numbered = _by_number(train, test)
+        talks, asked = ([*map(_said, part)] for part in (train, test))
+    elif case.has_rows and case.eval_dataset:
+        many = len(case.train_dataset) + len(case.eval_dataset)
+        rows, held = (_row_talks(case, d, many) for d in (case.train_dataset, case.eval_dataset))
+        talks, asked = [*rows.values()], [*held.values()]
+    else:
+        return "las dos partes: train_dialogues y test_dialogues, o train_dataset y eval_dataset"
+    siblings, copies = compare(talks, asked, numbered)
+    found, said = sorted(siblings | copies), {turn for talk in talks for turn in talk}
+    replies = [turn in said for talk in asked for turn in talk[1:]]
+    numbers = {"prueba": len(asked), "con_fuga": len(found), "proporcion": len(found) / len(asked),
+               "hermanos": len(siblings), "copias": len(copies),
+               "respuestas_vistas": sum(replies) / len(replies) if replies else None}  # fmt: skip
+    where = found if train and test else [[*held][i] for i in found]
+    return Seen(numbers, where, ["prueba", replies and "respuestas"])
 
 
 def _part(given: Any, part: str) -> Sequence | None:
@@ -83,6 +100,53 @@ def _part(given: Any, part: str) -> Sequence | None:
     if all(isinstance(text, str) for text in given):
         return [Dialogue((text,)) for text in given]
     return read_dialogues(given, report=lambda _: None)
+
+
+def _said(given: Dialogue | Pair) -> Talk:
+    """Los turnos, comparables y sin el mensaje de sistema, que es de todos."""
+    if isinstance(given, Pair):
+        return normalize(given.user), normalize(given.reply)
+    roles = given.roles or [""] * len(given.turns)
+    return tuple(normalize(t) for t, r in zip(given.turns, roles, strict=True) if r != "system")
+
+
+def _row_talks(case: Case, dataset: Any, many: int) -> dict[int, Talk]:
+    """Lo que dice cada fila, por su número: sus turnos, si se ven y entre todas no son muchas."""
+    talks: dict[int, Talk] = defaultdict(tuple)
+    if case.roles is not None and many <= READ_ROWS:
+        found = collate_sample(dataset, pad=case.pad, eos=case.eos, limit=READ_ROWS)
+        for row in () if isinstance(found, str) else found.rows:
+            talks[row.number] += tuple(normalize(m["content"]) for m in source_messages(case, row))
+    for number, ids in all_ids(dataset):
+        if not talks[number]:
+            own = as_list(ids)
+            own = own[slice(*real_span(own, None, case.pad, case.pad))]
+            readable = case.tokenizer is not None and many <= DECODED
+            talks[number] = (normalize(case.decode(own)) if readable else " ".join(map(str, own)),)
+    return talks
+
+
+def compare(
+    train: Sequence[Talk], test: Sequence[Talk], numbered: set[int]
+) -> tuple[set[int], set[int]]:
+    """Los ejemplos de prueba con un hermano del mismo diálogo al entrenar, y los que son copia.
+
+    Args:
+        numbered: los que, por su número, son del diálogo de otro.
+    """
+    times, steps = Counter(train), Counter(s for talk in train for s in set(pairwise(talk)))
+
+    def canned(step: Sequence[str]) -> bool:  # lo dice cualquiera
+        return steps[tuple(step)] >= COMMONPLACE and len("".join(step)) < LONG_STEP
+
+    exact = {i for i, t in enumerate(test) if times[t] and not (len(t) == 2 and canned(t))}
+    rare = [[s for s in pairwise(t) if not canned(s) and steps[s] < OFTEN] for t in test]
+    siblings = numbered | _chained(train, test)
+    siblings |= {i for i, own in enumerate(rare)
+                 if own and sum(s in steps for s in own) >= SHARED_TURNS * len(own)}  # fmt: skip
+    words = ([" ".join(talk).split() for talk in part] for part in (train, test))
+    siblings -= exact - numbered
+    return siblings, (exact | near(*words)) - siblings
 
 
 def near(train: Iterable[Sequence[Hashable]], test: Iterable[Sequence[Hashable]]) -> set[int]:
@@ -111,128 +175,36 @@ def near(train: Iterable[Sequence[Hashable]], test: Iterable[Sequence[Hashable]]
     return found
 
 
-def _words(turns: Iterable[str]) -> list[str]:
-    return " ".join(turns).split()
-
-
-def _seen(total: int, siblings: set[int], copies: set[int], replies: float | None = None) -> Seen:
-    """Los ejemplos con hermano o copia, y qué parte de las respuestas se dicen en otro sitio."""
-    rows = sorted(siblings | copies)
-    return Seen(
-        {"prueba": total, "con_fuga": len(rows), "proporcion": len(rows) / total,
-         "hermanos": len(siblings), "copias": len(copies), "respuestas_vistas": replies},
-        rows,
-        say=["prueba", replies is not None and "respuestas"],
-    )  # fmt: skip
-
-
-def pair_leak(train: Sequence[Pair], test: Sequence[Pair]) -> Seen:
-    """La fuga entre dos listas de parejas; los hermanos, por número de diálogo si es el mismo."""
-    texts_train = [(normalize(p.user), normalize(p.reply)) for p in train]
-    texts_test = [(normalize(p.user), normalize(p.reply)) for p in test]
-    if _same_numbering(train, test, texts_train, texts_test):
-        numbers = {pair.dialogue for pair in train}
-        siblings = {i for i, pair in enumerate(test) if pair.dialogue in numbers}
-    else:
-        siblings = _chained(texts_train, texts_test)
-    times = Counter(texts_train)
-    copies = {i for i, texts in enumerate(texts_test) if 0 < times[texts] < COMMONPLACE}
-    copies |= near(map(_words, texts_train), map(_words, texts_test)) - siblings
-    said = {turn.strip() for pair in train for turn in (pair.user, pair.reply)}
-    replies = sum(pair.reply.strip() in said for pair in test) / len(test)
-    return _seen(len(test), siblings, copies, replies)
-
-
-def dialogue_leak(train: Sequence[Dialogue], test: Sequence[Dialogue]) -> Seen:
-    """La fuga entre dos listas de diálogos: copias, y diálogos que comparten sus turnos."""
-    turns_train, turns_test = ([_said(d) for d in part] for part in (train, test))
-    known = set(turns_train)
-    copies = {i for i, turns in enumerate(turns_test) if turns in known}
-    copies |= near(map(_words, turns_train), map(_words, turns_test))
-    steps = Counter(step for turns in turns_train for step in set(pairwise(turns)))
-
-    def common(step: tuple[str, str]) -> bool:  # las ventanas de una charla la repiten
-        return steps[step] >= (OFTEN if len("".join(step)) >= LONG_STEP else COMMONPLACE)
-
-    rare = [[steps[s] > 0 for s in pairwise(t) if not common(s)] for t in turns_test]
-    siblings = {i for i, own in enumerate(rare) if own and sum(own) >= SHARED_TURNS * len(own)}
-    siblings = (siblings | _chained(_edges(turns_train), _edges(turns_test))) - copies
-    said = {turn for turns in turns_train for turn in turns}
-    replies = [turn in said for turns in turns_test for turn in turns[1:]]
-    share = sum(replies) / len(replies) if replies else None
-    return _seen(len(test), siblings, copies, share)
-
-
-def _said(dialogue: Dialogue) -> tuple[str, ...]:
-    """Los turnos, comparables y sin el mensaje de sistema, que es de todos."""
-    roles = dialogue.roles or [""] * len(dialogue.turns)
-    return tuple(normalize(t) for t, r in zip(dialogue.turns, roles, strict=True) if r != "system")
-
-
-def row_leak(case: Case, held: list[tuple[int, Sequence[int]]]) -> Seen:
-    """La fuga entre dos conjuntos ya tokenizados; `held` es el de prueba."""
-
-    def bare(ids: Sequence[int]) -> tuple[int, ...]:
-        ids = as_list(ids)
-        return tuple(ids[slice(*real_span(ids, None, case.pad, case.pad))])
-
-    rows, tests = ([bare(ids) for _, ids in part] for part in (all_ids(case.train_dataset), held))
-    if case.tokenizer is not None and len(rows) <= DECODED:  # en texto se ven otras mayúsculas
-        rows, tests = ([tuple(_words([normalize(case.decode(ids))])) for ids in part]
-                       for part in (rows, tests))  # fmt: skip
-    known, alike = set(rows), near(rows, tests)
-    copies = {held[i][0] for i, ids in enumerate(tests) if i in alike or ids in known}
-    siblings: set[int] = set()
-    if case.roles is not None and len(case.train_dataset) + len(held) <= READ_ROWS:
-        train, test = (_edges_read(case, d) for d in (case.train_dataset, case.eval_dataset))
-        if len(test) == len(held):
-            siblings = {held[i][0] for i in _chained(train, test)} - copies
-    return _seen(len(held), siblings, copies)
-
-
-def _edges_read(case: Case, dataset) -> Texts:
-    """El primer y el último turno de cada fila de unos datos."""
-    found = collate_sample(dataset, pad=case.pad, eos=case.eos, limit=READ_ROWS)
-    rows = [] if isinstance(found, str) else found.rows
-    return _edges([normalize(m["content"]) for m in source_messages(case, row)] for row in rows)
-
-
-def _edges(talks: Iterable[Sequence[str]]) -> Texts:
-    """El primer y el último turno de cada charla, o nada si no tiene más de uno."""
-    return [(turns[0], turns[-1]) if len(turns) > 1 else ("", "") for turns in talks]
-
-
-def _same_numbering(train, test, texts_train: Texts, texts_test: Texts) -> bool:
-    """Si el número de diálogo dice lo mismo en las dos listas.
+def _by_number(train: Sequence[Pair], test: Sequence[Pair]) -> set[int]:
+    """Las parejas de prueba con el número de un diálogo de entrenamiento, si es de fiar.
 
     Quien llama dos veces a `to_pairs` numera cada parte desde cero, y entonces coincidir no
     significa nada. Se nota en que la prueba ocupa justo los primeros números sin compartir turnos.
     """
     turns = defaultdict(set)
-    for pair, texts in zip(train, texts_train, strict=True):
-        turns[pair.dialogue].update(texts)
-    shared = [i for i, pair in enumerate(test) if pair.dialogue in turns]
-    overlap = sum(bool(turns[test[i].dialogue] & set(texts_test[i])) for i in shared)
+    for pair in train:
+        turns[pair.dialogue].update(_said(pair))
+    shared = {i for i, pair in enumerate(test) if pair.dialogue in turns}
+    overlap = sum(not turns[test[i].dialogue].isdisjoint(_said(test[i])) for i in shared)
     if overlap >= SAME_NUMBERS * len(shared):
-        return True
+        return shared
     # Con papeles, las parejas de un diálogo no comparten turnos: manda que la prueba no numere
     # desde cero y que un mismo número tenga varias parejas.
     numbers = {pair.dialogue for pair in test}
-    from_zero = numbers == set(range(len(numbers)))
-    steps = zip(train, train[1:], texts_train, texts_train[1:])
-    chained = any(a.dialogue == b.dialogue and one[1] == two[0] for a, b, one, two in steps)
-    return not from_zero and not chained and 1 < len(turns) < len(train)
+    restarts = numbers == set(range(len(numbers)))
+    chained = any(a.dialogue == b.dialogue and a.reply == b.user for a, b in pairwise(train))
+    return set() if restarts or chained or not 1 < len(turns) < len(train) else shared
 
 
-def _chained(train: Texts, test: Texts) -> set[int]:
+def _chained(train: Sequence[Talk], test: Sequence[Talk]) -> set[int]:
     """Los ejemplos que empiezan donde otro acaba, o al revés: si no son pocos, no es casualidad."""
-    ends = Counter(last for _, last in train)
-    starts = Counter(first for first, _ in train)
+    ends, starts = (Counter(talk[i] for talk in train if len(talk) > 1) for i in (-1, 0))
 
     def rare(turn: str, times: Counter) -> bool:  # las frases hechas no dicen nada
         return times[turn] == 1 and len(turn) >= RARE_TURN
 
-    chained = {i for i, (first, last) in enumerate(test) if rare(first, ends) or rare(last, starts)}
+    chained = {i for i, talk in enumerate(test)
+               if len(talk) > 1 and (rare(talk[0], ends) or rare(talk[-1], starts))}  # fmt: skip
     return chained if len(chained) >= CHAINED * len(test) else set()
 
 

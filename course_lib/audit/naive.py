@@ -16,10 +16,8 @@ from pathlib import Path
 from course_lib import shorten
 from course_lib.audit import audit
 from course_lib.audit.case import DIALOGUES
-from course_lib.audit.engine import Seen, grade
-from course_lib.audit.leakage import pair_leak, split_for_audit
-from course_lib.audit.report import SEVERITIES, Finding, Report, worst_first
-from course_lib.audit.supervision import PADDING_LEVELS
+from course_lib.audit.leakage import split_for_audit
+from course_lib.audit.report import SEVERITIES, Finding, Report
 from course_lib.dialogues import (
     Dialogue,
     Pair,
@@ -34,13 +32,11 @@ from course_lib.encoding import (
     encode_conversation,
     encode_original,
     marks_replies,
-    original_text,
     pair_messages,
 )
-from course_lib.tables import mean, number
+from course_lib.tables import number
 
 ROWS = 300  # las que se codifican para mirarlas token a token
-COUNTED_PAIRS = 20_000  # las que se miden para saber cuánto se rellena
 LONGEST = 131_072  # tokens de un ejemplo, aunque el tokenizador no ponga tope
 SIMULATED = 4_000_000  # tokens de lo que se codifica, como mucho, relleno incluido
 TEMPLATE_SECONDS, TEMPLATE_BYTES = 20, 1 << 30  # lo que puede tardar y ocupar una plantilla
@@ -91,30 +87,26 @@ def _simulate(
     dialogues: list[Dialogue], tokenizer, max_length: int, by_pairs: bool, measured: Report
 ) -> tuple[Report, str]:
     """Lo que se vería en el ajuste que se supone, y en qué consiste."""
-    pairs = to_pairs(dialogues)
-    sample = _some(pairs, max(1, min(ROWS, SIMULATED // max_length)))
+    pairs, many = to_pairs(dialogues), max(1, min(ROWS, SIMULATED // max_length))
+    sample = pairs if len(pairs) <= many else random.Random(0).sample(pairs, many)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    prepared = _usable_template(tokenizer, sample)
+    how = (
+        f"la codificación de la lección 04: marcadores como texto, relleno fijo a {max_length} con "
+        "el token de fin, y todo cuenta (si vas a usar la plantilla de chat, da la carpeta de un "
+        "tokenizador preparado con prepare_for_chat)"
+    )
+    if _usable_template(tokenizer, sample):
+        how = "la plantilla de chat del tokenizador y relleno hasta el más largo de cada lote"
     try:
-        encode = _with_template if prepared else _as_original
-        rows = [encode(tokenizer, pair, max_length) for pair in sample]
+        rows = [_encode(tokenizer, pair, max_length) for pair in sample]
     except Exception as error:  # cada tokenizador falla a su manera
         raise ValueError(
             f"Ese tokenizador no puede codificar un diálogo ({shorten(error)}): revisa su carpeta."
         ) from error
-    if prepared:
-        how = "la plantilla de chat del tokenizador y relleno hasta el más largo de cada lote"
-    else:
-        how = (
-            f"la codificación de la lección 04: marcadores como texto, relleno fijo a {max_length} "
-            "con el token de fin, y todo cuenta (si vas a usar la plantilla de chat, da la carpeta "
-            "de un tokenizador preparado con prepare_for_chat)"
-        )
     parts: dict = {}
     with suppress(ValueError):  # de un solo diálogo no hay reparto que mirar
-        parts = dict(
-            zip(("train_dialogues", "test_dialogues"), split_for_audit(dialogues, by_pairs))
-        )
+        train, test = split_for_audit(dialogues, by_pairs)
+        parts = {"train_dialogues": train, "test_dialogues": test}
     result = audit(
         dialogues,
         tokenizer,
@@ -123,14 +115,10 @@ def _simulate(
         checks=[abstention.check for abstention in measured.abstained],
         **parts,
     )
-    if not prepared:
-        result = _with_padding(result, tokenizer, pairs, max_length)
-    split, other = ("parejas", "diálogos enteros")[:: 1 if by_pairs else -1]
-    with suppress(ValueError):  # demasiado pocos diálogos distintos
-        result = _with_other_split(result, split_for_audit(dialogues, not by_pairs), other)
     return result, (
         f", que dan {_count(len(pairs), 'pareja')}. Como del ajuste no hay nada más, se supone "
-        f"{how}; y un reparto al azar de {split}, un 10% para la prueba."
+        f"{how}; y un reparto al azar de {'parejas' if by_pairs else 'diálogos enteros'}, un 10% "
+        "para la prueba."
     )
 
 
@@ -188,17 +176,10 @@ def _fenced() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _some(pairs: list[Pair], limit: int) -> list[Pair]:
-    return pairs if len(pairs) <= limit else random.Random(0).sample(pairs, limit)
-
-
-def _as_original(tokenizer, pair: Pair, max_length: int) -> dict:
-    """Una pareja como en la lección 04."""
-    return vars(encode_original(tokenizer, pair.user, pair.reply, max_length))
-
-
-def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
-    """Una pareja con la plantilla; si no marca las respuestas, cuenta todo."""
+def _encode(tokenizer, pair: Pair, max_length: int) -> dict:
+    """Una pareja, con la plantilla (si no marca las respuestas, cuenta todo) o como en la 04."""
+    if not tokenizer.chat_template:
+        return vars(encode_original(tokenizer, pair.user, pair.reply, max_length))
     messages = pair_messages(pair.user, pair.reply)
     if marks_replies(tokenizer.chat_template):
         encoded = encode_conversation(tokenizer, messages)
@@ -206,34 +187,3 @@ def _with_template(tokenizer, pair: Pair, max_length: int) -> dict:
         ids = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
         encoded = Encoded(ids, [1] * len(ids), ids, [0] * len(ids))
     return {name: values[:max_length] for name, values in vars(encoded).items()}
-
-
-def _with_padding(report: Report, tokenizer, pairs: list[Pair], max_length: int) -> Report:
-    """El informe con el relleno contado en todas las parejas, en lugar del de la muestra."""
-    name, counted = "relleno-contado", _some(pairs, COUNTED_PAIRS)
-    texts = [original_text(tokenizer, pair.user, pair.reply) for pair in counted]
-    lengths = [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
-    positions = len(lengths) * max_length
-    padding = sum(max(0, max_length - length) for length in lengths)
-    numbers = {"parejas": len(counted), "posiciones": positions, "relleno": padding,
-               "proporcion": padding / positions, "tokens_por_pareja": mean(lengths)}  # fmt: skip
-    example = next((found.example for found in report.findings if found.example), None)
-    words = {"say": ["fijo"], "title": "titulo_fijo", "longitud": max_length}
-    findings = [found for found in report.findings if found.check != name]
-    passed = report.passed
-    if severity := grade(padding / positions, **PADDING_LEVELS):
-        findings = [Seen(numbers, example=example, **words).finding(name, severity), *findings]
-        passed = tuple(check for check in passed if check != name)
-    return replace(report, findings=worst_first(findings), passed=passed)
-
-
-def _with_other_split(report: Report, split: tuple[list[Pair], list[Pair]], name: str) -> Report:
-    """Añade a la fuga lo que saldría con el otro reparto."""
-    other = pair_leak(*split).numbers
-    numbers = {"otro_reparto": name, "otra_proporcion": other["proporcion"],
-               "otras_respuestas_vistas": other["respuestas_vistas"]}  # fmt: skip
-    said = Seen(numbers, say=["otro"]).finding("fuga", "nota").evidence
-    return replace(report, findings=tuple(
-        replace(f, evidence=f"{f.evidence} {said}", numbers=f.numbers | numbers)
-        if f.check == "fuga" else f for f in report.findings
-    ))  # fmt: skip

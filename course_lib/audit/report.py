@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import groupby
 
 from course_lib import data_path
 from course_lib.encoding import Kind
@@ -134,11 +135,11 @@ class Report:
     def _runs(self) -> list[tuple[str, int, bool, int]]:
         """Los tokens, las rachas de relleno juntas: (texto, clase, si cuenta, cuántas veces)."""
         example, runs = self._example(), []
-        for token in zip(example.tokens, example.kinds, example.counted) if example else ():
-            if runs and token[1] == Kind.PADDING and runs[-1][:3] == token:
-                runs[-1] = (*token, runs[-1][3] + 1)
-            else:
-                runs.append((*token, 1))
+        tokens = zip(example.tokens, example.kinds, example.counted) if example else ()
+        for token, some in groupby(tokens):
+            times = len([*some])
+            padded = token[1] == Kind.PADDING
+            runs += [(*token, times)] if padded else [(*token, 1)] * times
         return runs
 
 

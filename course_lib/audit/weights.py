@@ -5,27 +5,22 @@ import re
 from collections.abc import Iterator
 
 from course_lib.audit.case import Case, once
-from course_lib.audit.engine import LACKS, Seen, check
+from course_lib.audit.engine import LACKS, Seen, check, first_cause
 from course_lib.audit.rows import Row, all_ids, as_list, dig
-from course_lib.audit.trial import rehearse
+from course_lib.audit.trial import gradients
 from course_lib.encoding import IGNORED
 
 ASKED = -1  # el número de lo que no es una fila de entrenamiento
 POSITIONS = ("wpe", "embed_positions", "position_embeddings")
-HALF = 0.5  # de los bloques
+HALF = 0.5  # de los bloques o de los pesos
 NEWBORN = 0.3  # de la distancia habitual a la media de la tabla
 STILL = 3  # anotaciones con el gradiente a cero
 SHOWN = 1000  # filas que se apuntan en el informe
 NO_PEFT = "un modelo con adaptadores de peft: este no los lleva"
 FOR_USE = "los TrainingArguments: cargado así, este modelo es para usarlo, no para entrenar"
 NEW_TO = ("tokenizer", "el tokenizador, para saber qué tokens son nuevos")
-_BLOCK = re.compile(r"\.(?:h|layers?|blocks?)\.(\d+)\.")
 _WRAPPERS = re.compile(r"\.(?:base_layer|original_module|modules_to_save.*|token_adapter.*)$")
-
-
-def peft_configs(case: Case) -> dict | str:
-    """Los ajustes de los adaptadores del modelo, por su nombre, o que no los lleva."""
-    return dig(case.model, "peft_config") or NO_PEFT
+_BLOCK = re.compile(r"\.(?:h|layers?|blocks?)\.(\d+)\.")
 
 
 def peft_kinds(case: Case) -> set[str]:
@@ -37,32 +32,29 @@ def peft_kinds(case: Case) -> set[str]:
 @check("ids-fuera", "model", severity="grave")
 def foreign_ids(case: Case, model):
     """Ids que no caben en la tabla de *embeddings*, o filas más largas que la de posiciones."""
-    table = model.get_input_embeddings().weight.shape[0]
+    table, (room, learnt) = len(model.get_input_embeddings().weight), positions(model)
     train = all_ids(case.train_dataset) if case.has_rows else []
     every = [*train, *(pair for pair in _other_ids(case) if len(pair[1]))]
     if not every:
         return "filas, o una petición, con sus ids"
     spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
-    bad = {number for number, top, bottom in spans if top >= table or bottom < 0}
-    room, learnt = positions(model)
-    long = {number: len(ids) for number, ids in train if len(ids) > room}
-    if long and not bad:
-        numbers = {"posiciones": room, "filas": len(long), "mayor": max(long.values())}
-        level = "grave" if learnt else "aviso"
-        return Seen(numbers, sorted(long)[:SHOWN], cause="posiciones", severity=level)
-    if not bad:
-        return None
-    rows = sorted(bad - {ASKED})
-    top, bottom = max(top for _, top, _ in spans), min(0, *(low for *_, low in spans))
-    numbers = {"tabla": table, "id_mayor": top, "id_menor": bottom, "filas": len(rows)}
-    said = ["prueba", case.tokenizer and "vocabulario"]
-    words = {"ultima": table - 1, "ajeno": top if top >= table else bottom}
-    return Seen(numbers, rows[:SHOWN], said, tokens=len(case.tokenizer or ()), **words)
+    foreign = {number for number, top, bottom in spans if top >= table or bottom < 0}
+    long = [number for number, ids in train if len(ids) > room]
+    rows = sorted(foreign - {ASKED}) if foreign else long
+    top, bottom = max(top for _, top, _ in spans), min(low for *_, low in spans)
+    numbers = {"tabla": table, "id_mayor": top, "id_menor": bottom, "filas": len(rows),
+               "mayor": max(len(ids) for _, ids in every)}  # fmt: skip
+    words = {"ultima": table - 1, "ajeno": top if top >= table else bottom, "posiciones": room}
+    causes = {"vocabulario": foreign and case.tokenizer is not None, "prueba": foreign,
+              "posiciones": long and ("grave" if learnt else "aviso")}  # fmt: skip
+    words |= {"rows": rows[:SHOWN], "tokens": len(case.tokenizer or ())}
+    return first_cause(numbers, causes, **words)
 
 
 def positions(model) -> tuple[float, bool]:
     """Hasta qué posición llega el modelo, y si las aprende, como GPT-2: pasarse es un error."""
-    learnt = (m for name, m in model.named_modules() if name.split(".")[-1] in POSITIONS)
+    modules = () if model is None else model.named_modules()
+    learnt = (module for name, module in modules if name.split(".")[-1] in POSITIONS)
     table = dig(next(learnt, None), "num_embeddings")
     return table or dig(model, "config.max_position_embeddings") or math.inf, bool(table)
 
@@ -80,27 +72,26 @@ def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
 @check("nuevos-congelados", "model", NEW_TO, "rows", severity="grave")
 def frozen_new_tokens(case: Case, model, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
-    configs = dig(model, "peft_config", {})
-    if not configs and model.get_input_embeddings().weight.requires_grad:
+    configs, table = dig(model, "peft_config", {}), model.get_input_embeddings()
+    if not configs and table.weight.requires_grad:
         return NO_PEFT
-    new = sorted({token for row in rows for token in row.real} & _new_ids(case))
-    embeddings = model.get_input_embeddings()
-    table = next(name for name, module in model.named_modules() if module is embeddings)
-    stem = _WRAPPERS.sub("", table)
-    trained = [name for name, weight in model.named_parameters()
-               if weight.requires_grad and name.startswith(stem + ".")]  # fmt: skip
-    if any("token_adapter" in name or "trainable_tokens" in name for name in trained):
-        indices = [dig(config, "trainable_token_indices", []) for config in configs.values()]
-        lists = [v for i in indices for v in (i.values() if isinstance(i, dict) else [i])]
-        new = [i for i in new if not any(i in learnt for learnt in lists)]
+    new = {token for row in rows for token in row.real} & _new_ids(case)
+    name = next(name for name, module in model.named_modules() if module is table)
+    name = _WRAPPERS.sub("", name)
+    trained = [n for n, w in model.named_parameters() if w.requires_grad and n.startswith(name)]
+    chosen = [dig(config, "trainable_token_indices", []) for config in configs.values()]
+    if any(chosen):
+        lists = [ids for some in chosen
+                 for ids in (some.values() if isinstance(some, dict) else [some])]  # fmt: skip
+        new -= {i for ids in lists for i in ids}
     elif trained:
         return None
     if not new:
         return None
-    names = ", ".join(f"{text!r} ({i})" for text, i in zip(case.pieces(new), new, strict=True))
-    cause = "" if configs else "a_mano"
-    words = {"cuantos": len(new), "nombres": names, "nombre_tabla": stem}
-    return Seen({"ids": new}, say=["prueba"], cause=cause, **words)
+    ids = sorted(new)
+    names = ", ".join(f"{text!r} ({i})" for text, i in zip(case.pieces(ids), ids, strict=True))
+    words = {"cuantos": len(ids), "nombres": names, "nombre_tabla": name}
+    return Seen({"ids": ids}, say=["prueba"], cause="" if configs else "a_mano", **words)
 
 
 def _new_ids(case: Case) -> set[int]:
@@ -123,9 +114,10 @@ def no_effect(case: Case, model):
     """Un entrenamiento que no cambia nada, o nada que quede: por LoRA o por el optimizador."""
     if found := idle(case):
         return found
-    if not peft_kinds(case) or not any(w.requires_grad for w in model.parameters()):
-        return FOR_USE if peft_kinds(case) else NO_PEFT
-    if "LORA" not in peft_kinds(case):
+    kinds = peft_kinds(case)
+    if not kinds or not any(w.requires_grad for w in model.parameters()):
+        return FOR_USE if kinds else NO_PEFT
+    if "LORA" not in kinds:
         return None
     if lost := _unsaved(model):
         numbers = {"matrices": len(lost), "pesos": sum(w.numel() for w in lost.values())}
@@ -135,7 +127,7 @@ def no_effect(case: Case, model):
         {match.group(1) for name, _ in named if (match := _BLOCK.search(name + "."))}
         for named in (model.named_modules(), layers)
     )
-    if len(adapted) >= HALF * len(blocks):
+    if adapted == blocks or len(adapted) >= max(2, HALF * len(blocks)):
         return None
     numbers = {"adaptados": len(adapted), "bloques": len(blocks), "capas": len(layers)}
     return Seen(numbers | _sizes(model), cause="pocos", severity="aviso")
@@ -148,26 +140,25 @@ def idle(case: Case) -> Seen | None:
     learnt = {name: id(weight) for name, weight in model.named_parameters() if weight.requires_grad}
     layers = [layer for _, layer in _lora_layers(model)]
     active = {name for layer in layers for name in layer.active_adapters}
+    reach = any(f".{name}." in f"{weight}." for name in active for weight in learnt)
     loaded = all(config.inference_mode for config in configs.values())
     using = loaded and case.args is None and (case.train_dataset is None or not configs)
     groups = dig(case.trainer, "optimizer.param_groups", [])
-    reached = {*learnt.values()} & {id(weight) for group in groups for weight in group["params"]}
+    held = {*learnt.values()} & {id(weight) for group in groups for weight in group["params"]}
+    partly = "aviso" if held else "grave"
     sharded = dig(case.trainer, "is_fsdp_enabled") or dig(case.trainer, "is_deepspeed_enabled")
     causes = {
         "desactivados": layers and all(dig(layer, "disable_adapters") for layer in layers),
         "inferencia": configs and not learnt and not using,
         "ninguno": not configs and not learnt and not using,
         "fundidos": layers and all(layer.merged for layer in layers),
-        "otro_adaptador": layers and learnt
-        and not any(f".{name}." in f"{weight}." for name in active for weight in learnt),
+        "otro_adaptador": layers and learnt and not reach,
         "alfa": layers and not any(layer.scaling.get(n) for layer in layers for n in active),
         "sin_capas": "LORA" in peft_kinds(case) and not layers,
-        "optimizador": groups and not sharded and len(reached) < HALF * len(learnt),
-    }  # fmt: skip
-    cause = next((name for name, holds in causes.items() if holds), None)
-    numbers = _sizes(model) | {"matrices": len(learnt), "llevadas": len(reached)}
-    level = "aviso" if cause == "optimizador" and reached else "grave"
-    return cause and Seen(numbers, cause=cause, severity=level, activos=", ".join(sorted(active)))
+        "optimizador": groups and not sharded and len(held) < HALF * len(learnt) and partly,
+    }
+    numbers = _sizes(model) | {"matrices": len(learnt), "llevadas": len(held)}
+    return first_cause(numbers, causes, activos=", ".join(sorted(active)))
 
 
 def _sizes(model) -> dict[str, int]:
@@ -198,15 +189,15 @@ def no_gradient(case: Case):
     weights = [w for name, w in case.model.named_parameters() if "lora_B" in name]
     logged = [int(row.get("step", 0)) for row in case.log or []]
     steps = max([int(dig(case.trainer, "state.global_step", 0)), *logged])
-    numbers = {"pasos": steps, "matrices": len(weights)}
-    if steps and weights and not any(bool(w.detach().any()) for w in weights):
-        return Seen(numbers, cause="quietas")
-    found = {} if idle(case) else rehearse(case)[0]
+    found = {} if idle(case) else gradients(case)
     # Las lora_A no lo reciben al nacer, que lora_B es cero.
     arrived = [size for name, size in found.items() if "lora_B" in name] or [*found.values()]
-    if arrived and not any(arrived):
-        return Seen(numbers | {"matrices": len(found)}, cause="cortado")
-    return None if _lora_layers(case.model) else NO_PEFT
+    numbers = {"pasos": steps, "matrices": len(weights) or len(found)}
+    causes = {
+        "quietas": steps and weights and not any(bool(w.detach().any()) for w in weights),
+        "cortado": arrived and not any(arrived),
+    }
+    return first_cause(numbers, causes) or (None if _lora_layers(case.model) else NO_PEFT)
 
 
 def _lora_layers(model) -> list[tuple[str, object]]:
