@@ -285,19 +285,15 @@ class Case:
         import numpy as np
         import torch
 
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        states = random.getstate(), np.random.get_state()
         backend = dig(self.tokenizer, "_tokenizer")
-        truncation, padding = dig(backend, "truncation"), dig(backend, "padding")
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
-            if backend is not None:
-                backend.no_truncation()
-                backend.no_padding()
-                if truncation is not None:
-                    backend.enable_truncation(**truncation)
-                if padding is not None:
-                    backend.enable_padding(**padding)
+        before = {name: dig(backend, name) for name in ("truncation", "padding")} if backend else {}
+        with torch.random.fork_rng(devices=[]):
+            try:
+                yield
+            finally:
+                random.setstate(states[0])
+                np.random.set_state(states[1])
+                for name, options in before.items():
+                    on, off = getattr(backend, f"enable_{name}"), getattr(backend, f"no_{name}")
+                    off() if options is None else on(**options)

@@ -325,12 +325,20 @@ def _unrelated(case: Case) -> tuple[list[Row], int] | str | None:
     several = [row for row in said if sum(m["role"] == "user" for m in said[row]) > 1]
     if len(several) < PACKED * len(case.rows):
         return None
-    homes: dict[str, set[int]] = {}  # los diálogos en que se dice cada cosa
-    for i, dialogue in enumerate(case.conversations or []):
-        for turn in dialogue.turns:
-            homes.setdefault(normalize(turn), set()).add(i)
-    found = [[homes.get(normalize(m["content"]), set()) for m in said[row]] for row in several]
-    whole = [bool(set.intersection(*sets)) for sets in found if all(sets)]
+
+    def as_read(text: str) -> str:
+        return case.decode(case.tokenizer.encode(text, add_special_tokens=False))
+
+    whole: list[bool] = []  # si cada fila, de las que se encuentran, es de un solo diálogo
+    for spell in (str, as_read):  # tal cual o, si así no salen, como los deja el tokenizador
+        homes: dict[str, set[int]] = {}  # los diálogos en que se dice cada cosa
+        for i, dialogue in enumerate(case.conversations or []):
+            for turn in dialogue.turns:
+                homes.setdefault(normalize(spell(turn)), set()).add(i)
+        found = [[homes.get(normalize(m["content"]), set()) for m in said[row]] for row in several]
+        whole = [bool(set.intersection(*sets)) for sets in found if all(sets)]
+        if whole:
+            break
     if whole.count(False) > 0.5 * len(several):
         return several, whole.count(False)
     if whole.count(True) >= 0.5 * len(several):
