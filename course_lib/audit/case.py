@@ -135,12 +135,22 @@ class Case:
         return stops | {dig(self.tokenizer, "eos_token_id")}, known and ids is not None
 
     @cached_property
+    def embeddings(self) -> Any:
+        """La tabla de *embeddings* del modelo, si dice cuál es."""
+        with suppress(Exception):  # un nn.Module cualquiera no lo dice
+            return self.model.get_input_embeddings()
+
+    @cached_property
     def collated(self) -> Collated | str:
         """La muestra colacionada, o qué falta para tenerla."""
         if self.train_dataset is None:
             return "los ejemplos ya tokenizados (train_dataset) o un Trainer que los tenga"
+        return self.collate(self.train_dataset)
+
+    def collate(self, dataset: Any) -> Collated | str:
+        """Una muestra de unos datos, colacionada como los de entrenamiento."""
         columns = trainer_columns(self.args, self.model, self.trainer)
-        return collate_sample(self.train_dataset, self.data_collator, self.pad, self.eos, columns)
+        return collate_sample(dataset, self.data_collator, self.pad, self.eos, columns)
 
     @cached_property
     def rows(self) -> list[Row] | str:

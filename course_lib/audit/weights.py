@@ -34,22 +34,23 @@ def peft_kinds(case: Case) -> set[str]:
     return {str(getattr(c.peft_type, "value", c.peft_type)) for c in configs.values()}
 
 
-@check("ids-fuera", "model", severity="grave")
-def foreign_ids(case: Case, model):
+@check("ids-fuera", "model", "embeddings", severity="grave")
+def foreign_ids(case: Case, model, embeddings):
     """Ids que no caben en la tabla de *embeddings*, o filas más largas que la de posiciones."""
-    table = model.get_input_embeddings().weight.shape[0]
+    table, (room, learnt) = len(embeddings.weight), positions(model)
     train = all_ids(case.train_dataset) if case.has_rows else []
     every = [*train, *(pair for pair in _other_ids(case) if len(pair[1]))]
     if not every:
         return "filas, o una petición, con sus ids"
     spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
     bad = {number for number, top, bottom in spans if top >= table or bottom < 0}
-    room, learnt = positions(model)
-    long = {number: len(ids) for number, ids in train if len(ids) > room}
-    if long and not bad:
-        numbers = {"posiciones": room, "filas": len(long), "mayor": max(long.values())}
-        level = "grave" if learnt else "aviso"
-        return Seen(numbers, sorted(long)[:SHOWN], cause="posiciones", severity=level)
+    long = [number for number, ids in train if len(ids) > room]
+    reached = case.collate([case.train_dataset[i] for i in long[:8]])  # el collator puede cortarlas
+    longest = 0 if isinstance(reached, str) else max(len(row.ids) for row in reached.rows)
+    if longest > room and not bad:
+        numbers = {"posiciones": room, "filas": len(long), "mayor": longest}
+        level = "grave" if learnt else "nota"  # las rotatorias no tienen tabla que se acabe
+        return Seen(numbers, long[:SHOWN], cause="posiciones", severity=level)
     if not bad:
         return None
     rows = sorted(bad - {ASKED})
@@ -77,14 +78,13 @@ def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
         yield ASKED, list(ids) if isinstance(ids, list | tuple) else [int(ids)]
 
 
-@check("nuevos-congelados", "model", NEW_TO, "rows", severity="grave")
-def frozen_new_tokens(case: Case, model, _, rows: list[Row]):
+@check("nuevos-congelados", "model", "embeddings", NEW_TO, "rows", severity="grave")
+def frozen_new_tokens(case: Case, model, embeddings, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
-    configs = dig(model, "peft_config", {})
-    if not configs and model.get_input_embeddings().weight.requires_grad:
+    model, configs = case.model, dig(case.model, "peft_config", {})
+    if not configs and embeddings.weight.requires_grad:
         return NO_PEFT
     new = sorted({token for row in rows for token in row.real} & _new_ids(case))
-    embeddings = model.get_input_embeddings()
     table = next(name for name, module in model.named_modules() if module is embeddings)
     stem = _WRAPPERS.sub("", table)
     trained = [name for name, weight in model.named_parameters()
@@ -109,7 +109,7 @@ def _new_ids(case: Case) -> set[int]:
     added = {i for i in case.tokenizer.added_tokens_decoder if i >= base}
     shipped = case.tokenizer.init_kwargs.get("added_tokens_decoder")
     fresh = set() if shipped is None else added - {int(i) for i in shipped}
-    weight = case.model.get_input_embeddings().weight.detach().float()
+    weight = case.embeddings.weight.detach().float()
     inside = sorted(i for i in added if i < len(weight))
     if not inside:
         return fresh
