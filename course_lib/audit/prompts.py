@@ -4,6 +4,7 @@ De los ids de una fila se vuelve a los mensajes, y de ellos, a la petición que 
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from course_lib.audit.engine import LACKS, Seen, check, share
 from course_lib.audit.recipe import call_of
 from course_lib.audit.roles import ANY_MARKER, FAMILIES, render_probe
 from course_lib.audit.rows import SEED, Row, as_list, sample_features
-from course_lib.dialogues import normalize, to_pairs
+from course_lib.dialogues import Pair, normalize, to_pairs
 from course_lib.encoding import IGNORED, Kind, pair_messages
 
 DIALOGUES = 2000  # en los que se busca de dónde sale una fila sin marcadores
@@ -35,22 +36,11 @@ Messages = list[dict[str, str]]
 
 def source_messages(case: Case, row: Row) -> Messages:
     """Los mensajes de una fila: leídos entre sus marcadores o, si no los hay, buscados."""
-    # Con tokens desconocidos, de la fila no se puede leer lo que se dijo.
-    unknown = getattr(case.tokenizer, "unk_token_id", None)
-    gaps = unknown not in (None, case.eos, case.bos) and unknown in row.real
-    if case.roles is not None and not gaps:
-        return between_markers(case, row)
-    # La pareja de los diálogos dados cuyos textos salen en la fila, uno detrás de otro.
-    text, best, size = _compact("".join(case.pieces(row.real))), None, 0
-    for pair, user, reply in _known_pairs(case):
-        at = text.find(user)
-        if at >= 0 and len(user) + len(reply) > size and text.find(reply, at + len(user)) >= 0:
-            best, size = pair, len(user) + len(reply)
-    return pair_messages(best.user, best.reply) if best else []
-
-
-def between_markers(case: Case, row: Row) -> Messages:
-    """Los mensajes que se leen entre los marcadores de la fila."""
+    if case.roles is None:  # los de la pareja dada más larga que salga en la fila
+        text = _compact("".join(case.pieces(row.real)))
+        inside = (pair for pair, said in _known_pairs(case).items() if re.search(said, text))
+        best = max(inside, key=lambda pair: len(pair.user + pair.reply), default=None)
+        return pair_messages(best.user, best.reply) if best else []
     roles = {Kind.USER: "user", Kind.REPLY: "assistant"}
     out = []
     for kind, run in groupby(zip(case.kinds_of(row), row.ids), key=itemgetter(0)):
@@ -60,9 +50,10 @@ def between_markers(case: Case, row: Row) -> Messages:
 
 
 @once
-def _known_pairs(case: Case) -> list[tuple]:
-    known = (case.conversations or [])[:DIALOGUES]
-    return [(pair, _compact(pair.user), _compact(pair.reply)) for pair in to_pairs(known)]
+def _known_pairs(case: Case) -> dict[Pair, re.Pattern]:
+    """Las parejas de los diálogos dados, y cómo se reconocen en un texto."""
+    pairs = to_pairs((case.conversations or [])[:DIALOGUES])
+    return {p: re.compile(f"{_compact(p.user)}.*{_compact(p.reply)}") for p in pairs}
 
 
 def _compact(text: str) -> str:

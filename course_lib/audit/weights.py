@@ -81,7 +81,7 @@ def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
 @check("nuevos-congelados", "model", "embeddings", NEW_TO, "rows", severity="grave")
 def frozen_new_tokens(case: Case, model, embeddings, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
-    model, configs = case.model, dig(case.model, "peft_config", {})
+    configs = dig(model, "peft_config", {})
     if not configs and embeddings.weight.requires_grad:
         return NO_PEFT
     new = sorted({token for row in rows for token in row.real} & _new_ids(case))
