@@ -168,14 +168,19 @@ class Case:
         return self.has_rows or bool(self.generation) or self.rows
 
     @cached_property
+    def causal_rows(self) -> list[Row] | str:
+        """Las filas, si la etiqueta de cada sitio ha de ser su token, o qué falta."""
+        if self.has_rows and dig(self.data_collator, "mlm"):
+            return "un collator de modelado causal: este enmascara tokens al azar"
+        if self.has_rows and dig(self.model, "config.is_encoder_decoder"):
+            return "un modelo causal: con codificador, las etiquetas son otro texto"
+        return self.rows
+
+    @cached_property
     def labelled(self) -> list[Row] | str:
         """Las filas con etiquetas, o qué falta."""
-        if not self.has_rows:
-            return self.rows
-        if self.collated.masked_language:
-            return "un collator de modelado causal: este enmascara tokens al azar"
-        if dig(self.model, "config.is_encoder_decoder"):
-            return "un modelo causal: con codificador, las etiquetas son otro texto"
+        if isinstance(self.causal_rows, str):
+            return self.causal_rows
         if any(row.labels is None for row in self.rows):
             return "las etiquetas (labels): ni las filas ni el collator las dan"
         return "etiquetas que casen con los ids: mira «descuadre»" if self.slips else self.rows
@@ -183,15 +188,12 @@ class Case:
     @cached_property
     def slips(self) -> dict[str, dict[Row, int]]:
         """Las filas cuyas etiquetas no casan con sus ids, según en qué, si son bastantes."""
+        rows = () if isinstance(self.causal_rows, str) else self.causal_rows
+        slipped = {row: slip for row in rows if (slip := slip_of(row))}
         found: dict[str, dict[Row, int]] = {}
-        coded = dig(self.model, "config.is_encoder_decoder")
-        if not self.has_rows or self.collated.masked_language or coded:
-            return found
-        for row in self.rows:
-            kind, value = slip_of(row) or ("", 0)
+        for row, (kind, value) in slipped.items():
             found.setdefault(kind, {})[row] = value
-        found.pop("", None)
-        return found if sum(map(len, found.values())) >= SLIPPING * len(self.rows) else {}
+        return found if len(slipped) >= SLIPPING * len(rows) else {}
 
     @cached_property
     def roles(self) -> Roles | None:

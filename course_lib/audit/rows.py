@@ -168,7 +168,6 @@ class Collated:
     rows: list[Row]  # los documentos, en orden
     sampled: int  # cuántas filas de los datos se miraron
     total: int  # y cuántas hay
-    masked_language: bool  # si el collator enmascara tokens al azar
     joined: int = 0  # lotes en los que el collator juntó varios documentos
     bounded: int = 0  # cuántos de ellos llevan sus fronteras
     block_mask: bool = False  # si la máscara de atención separa documentos
@@ -210,7 +209,7 @@ def collate_sample(
     features = [(i, _with_labels(feature)) for i, feature in features if ids_of(feature)]
     if not features:
         return "filas con input_ids: no las hay, o son aún texto; tokenízalas o da el Trainer"
-    out = Collated([], len(features), len(dataset), bool(getattr(collator, "mlm", False)))
+    out = Collated([], len(features), len(dataset))
     for at in range(0, len(features), BATCH):
         group = features[at : at + BATCH]
         batch = _call(collator, [feature for _, feature in group], columns)

@@ -172,35 +172,32 @@ def truncated(case: Case, rows: list[Row], ends: set[int]):
     """Respuestas cortadas por el tope de longitud."""
     if case.wrapped:  # trozos de un texto seguido: no hay respuesta que cortar
         return WRAPPED if case.is_chat else None
-    cut = cut_rows(case)
-    headless = [] if cut else headless_rows(case)
-    if headless:
-        numbers = share("cortadas", headless, rows) | {"tope": _cap(case)}
-        return Seen(numbers, headless, cause="comienzo", severity="nota")
+    full, cut, roles = full_rows(case), cut_rows(case), dig(case.roles, "name")
+    numbers = {"tope": len(full[0].real) if full else 0}
+    if not cut and roles == "plantilla":  # que no empiezan como empieza siempre la plantilla
+        usual = case.tokenizer.encode(render_probe(case.tokenizer), add_special_tokens=False)[0]
+        headless = [row for row in full if row.real[0] != usual and not case.opens(row)]
+        numbers |= share("cortadas", headless, rows)
+        return Seen(numbers, headless, cause="comienzo", at_most="nota")
     lost = sum(map(_is_mute, cut))
     if not case.is_chat and lost < len(cut):
         return None
-    numbers = share("cortadas", cut, rows) | {"tope": _cap(case), "sin_respuesta": lost}
+    numbers |= share("cortadas", cut, rows) | {"sin_respuesta": lost}
     return Seen(numbers, cut, say=["prueba", lost and "enteras"])
+
+
+@once
+def full_rows(case: Case) -> list[Row]:
+    """Las filas que llegan al tope de longitud."""
+    limit = _cap(case)
+    return [row for row in case.rows if limit is not None and len(row.real) >= limit]
 
 
 @once
 def cut_rows(case: Case) -> list[Row]:
     """Las filas que llegan al tope y a las que les falta el fin, o todo lo que enseñar."""
-    limit = _cap(case)
-    full = [row for row in case.rows if limit is not None and len(row.real) >= limit]
-    return [row for row in full if _end_at(case, row, row.end - 1) is None or _is_mute(row)]
-
-
-@once
-def headless_rows(case: Case) -> list[Row]:
-    """Las filas que llegan al tope y no empiezan como empieza siempre la plantilla."""
-    limit, text = _cap(case), render_probe(case.tokenizer)
-    if limit is None or text is None or dig(case.roles, "name") != "plantilla":
-        return []
-    first = case.tokenizer.encode(text, add_special_tokens=False)[0]
-    full = [row for row in case.rows if len(row.real) >= limit]
-    return [row for row in full if row.real[0] != first and not case.opens(row)]
+    last = {row: _end_at(case, row, row.end - 1) for row in full_rows(case)}
+    return [row for row, end in last.items() if end is None or _is_mute(row)]
 
 
 def _is_mute(row: Row) -> bool:
@@ -208,7 +205,6 @@ def _is_mute(row: Row) -> bool:
     return row.labels is not None and not row.supervised
 
 
-@once
 def _cap(case: Case) -> int | None:
     """El tope de longitud en tokens que parece haberse aplicado, o `None` si no se ve ninguno."""
     lengths = Counter(len(row.real) for row in case.rows)
