@@ -252,11 +252,62 @@ def test_a_chat_mixed_with_more_plain_text_is_still_judged_by_its_template(chat_
     assert {"plantilla-distinta", "usuario-supervisado"} <= set(report.passed)
 
 
-def test_a_row_longer_than_the_positions_of_the_model_is_grave(chat_tokenizer, make_model):
+@pytest.mark.parametrize(
+    "shape, cut, expected", [("gpt2", 0, "grave"), ("gpt2", 60, None), ("llama", 0, "nota")]
+)
+def test_rows_longer_than_the_positions(chat_tokenizer, make_model, shape, cut, expected):
+    from tests.banco import modelos
+
     long = vars(encode_conversation(chat_tokenizer, pair_messages("hola", "muy bien " * 60)))
-    report = audit(model=make_model(positions=64), tokenizer=chat_tokenizer, train_dataset=[long])
-    assert severity(report, "ids-fuera") == "grave"
-    assert numbers(report, "ids-fuera")["posiciones"] == 64
+
+    def collator(rows):
+        kept = [{key: values[: cut or None] for key, values in row.items()} for row in rows]
+        return collate(kept, chat_tokenizer.pad_token_id)
+
+    model = make_model(positions=64)
+    if shape == "llama":  # sin tabla de posiciones que se acabe
+        model = modelos.llama(len(chat_tokenizer))
+        model.config.max_position_embeddings = 64
+    given = {"model": model, "tokenizer": chat_tokenizer, "data_collator": collator}
+    report = audit(train_dataset=[long], **given)
+    assert severity(report, "ids-fuera") == expected
+
+
+def test_a_module_of_ones_own_is_audited_as_far_as_it_goes(chat_tokenizer, chat_rows):
+    import torch
+
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Embedding(len(chat_tokenizer), 4)
+
+        def forward(self, input_ids, labels=None):
+            return self.table(input_ids)
+
+    report = audit(model=Own(), tokenizer=chat_tokenizer, train_dataset=chat_rows)
+    assert report.failed == ()
+    lacks = {a.check: a.lacks for a in report.abstained}
+    assert "get_input_embeddings" in lacks["ids-fuera"]
+
+
+@pytest.mark.parametrize("rows_too", [False, True])
+def test_two_starts_have_one_name(chat_tokenizer, chat_rows, rows_too):
+    start = [chat_tokenizer.bos_token_id]
+    keys = ("input_ids", "labels")
+    rows = [{key: start * (1 + rows_too) + row[key] for key in keys} for row in chat_rows]
+    report = audit(
+        tokenizer=chat_tokenizer,
+        train_dataset=rows,
+        prompt=lambda *asked: start * 2 + list(chat_prompt(*asked)),
+    )
+    assert [f.check for f in report.findings] == ["doble-bos"]
+
+
+def test_rows_that_a_filter_took_away_are_grave(chat_tokenizer):
+    from datasets import Dataset
+
+    report = audit(tokenizer=chat_tokenizer, train_dataset=Dataset.from_dict({"input_ids": []}))
+    assert severity(report, "nada-supervisado") == "grave"
 
 
 def test_what_breaks_inside_is_neither_clean_nor_abstained(monkeypatch, chat_tokenizer, chat_rows):

@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # Al importarse, cada módulo registra sus comprobaciones.
-from course_lib.audit import (  # noqa: F401
-    alignment,
-    leakage,
-    prompts,
-    recipe,
-    supervision,
-    weights,
-)
+from course_lib.audit import leakage, prompts, recipe, supervision, weights  # noqa: F401
 from course_lib.audit.case import Case
 from course_lib.audit.engine import CHECKS
 from course_lib.audit.leakage import split_for_audit

@@ -58,20 +58,17 @@ class Case:
         self.refused = ""  # por qué TRL no prepararía los datos, si es que no
         # Lo que se pregunta token a token, con una caché más rápida.
         self.text_of, self.is_blank = cache(self.text_of), cache(self.is_blank)
-        trainer = self.trainer
-        if trainer is not None:
-            if not hasattr(trainer, "args") or not hasattr(trainer, "model"):
-                raise ValueError(
-                    f"trainer debe ser un Trainer de transformers, y es {type(trainer).__name__}."
-                )
+        if self.trainer is not None:
+            if not hasattr(self.trainer, "args") or not hasattr(self.trainer, "model"):
+                kind = type(self.trainer).__name__
+                raise ValueError(f"trainer debe ser un Trainer de transformers, y es {kind}.")
             for name, own in FROM_TRAINER.items():
                 if getattr(self, name) is None:
-                    setattr(self, name, dig(trainer, own))
+                    setattr(self, name, dig(self.trainer, own))
         self.log = self.log or None
-        if self.tokenizer is None:  # el collator suele tener uno
-            self.tokenizer = dig(self.data_collator, "tokenizer")
-        # Un procesador multimodal lleva dentro el suyo.
-        self.tokenizer = getattr(self.tokenizer, "tokenizer", self.tokenizer)
+        # El collator suele tener uno, y un procesador multimodal lleva dentro el suyo.
+        own = dig(self.data_collator, "tokenizer") if self.tokenizer is None else self.tokenizer
+        self.tokenizer = dig(own, "tokenizer", own)
         self.bos = dig(self.tokenizer, "bos_token_id")
         for name in ("train_dataset", "eval_dataset"):
             setattr(self, name, self._rows_of(getattr(self, name), name))
@@ -82,9 +79,8 @@ class Case:
             self.data_collator = self.data_collator or data.collate_fn
             data = data.dataset
         if isinstance(data, dict) and "input_ids" not in data:
-            data = (
-                data.get("train") if name.startswith("train") else next(iter(data.values()), None)
-            )
+            first = "train" if name == "train_dataset" else next(iter(data), "")
+            data = data.get(first)
         if data is None:
             return None
         rows = not isinstance(data, str) and {"__iter__", "__getitem__"} & {*dir(data)}
@@ -106,8 +102,8 @@ class Case:
     @cached_property
     def pad(self) -> int | None:
         """El id del relleno: el del tokenizador, el del *collator* o el del modelo."""
-        holders = (self.tokenizer, self.data_collator, dig(self.model, "config"))
-        values = (dig(holder, "pad_token_id") for holder in holders)
+        holders = ("tokenizer", "data_collator", "model.config")
+        values = (dig(self, f"{holder}.pad_token_id") for holder in holders)
         return next((value for value in values if isinstance(value, int)), None)
 
     @cached_property
@@ -139,12 +135,22 @@ class Case:
         return stops | {dig(self.tokenizer, "eos_token_id")}, known and ids is not None
 
     @cached_property
+    def embeddings(self) -> Any:
+        """La tabla de *embeddings* del modelo, si dice cuál es."""
+        with suppress(Exception):  # un nn.Module cualquiera no lo dice
+            return self.model.get_input_embeddings()
+
+    @cached_property
     def collated(self) -> Collated | str:
         """La muestra colacionada, o qué falta para tenerla."""
         if self.train_dataset is None:
             return "los ejemplos ya tokenizados (train_dataset) o un Trainer que los tenga"
+        return self.collate(self.train_dataset)
+
+    def collate(self, dataset: Any) -> Collated | str:
+        """Una muestra de unos datos, colacionada como los de entrenamiento."""
         columns = trainer_columns(self.args, self.model, self.trainer)
-        return collate_sample(self.train_dataset, self.data_collator, self.pad, self.eos, columns)
+        return collate_sample(dataset, self.data_collator, self.pad, self.eos, columns)
 
     @cached_property
     def rows(self) -> list[Row] | str:
@@ -162,14 +168,19 @@ class Case:
         return self.has_rows or bool(self.generation) or self.rows
 
     @cached_property
+    def causal_rows(self) -> list[Row] | str:
+        """Las filas, si la etiqueta de cada sitio ha de ser su token, o qué falta."""
+        if self.has_rows and dig(self.data_collator, "mlm"):
+            return "un collator de modelado causal: este enmascara tokens al azar"
+        if self.has_rows and dig(self.model, "config.is_encoder_decoder"):
+            return "un modelo causal: con codificador, las etiquetas son otro texto"
+        return self.rows
+
+    @cached_property
     def labelled(self) -> list[Row] | str:
         """Las filas con etiquetas, o qué falta."""
-        if not self.has_rows:
-            return self.rows
-        if self.collated.masked_language:
-            return "un collator de modelado causal: este enmascara tokens al azar"
-        if dig(self.model, "config.is_encoder_decoder"):
-            return "un modelo causal: con codificador, las etiquetas son otro texto"
+        if isinstance(self.causal_rows, str):
+            return self.causal_rows
         if any(row.labels is None for row in self.rows):
             return "las etiquetas (labels): ni las filas ni el collator las dan"
         return "etiquetas que casen con los ids: mira «descuadre»" if self.slips else self.rows
@@ -177,15 +188,12 @@ class Case:
     @cached_property
     def slips(self) -> dict[str, dict[Row, int]]:
         """Las filas cuyas etiquetas no casan con sus ids, según en qué, si son bastantes."""
+        rows = () if isinstance(self.causal_rows, str) else self.causal_rows
+        slipped = {row: slip for row in rows if (slip := slip_of(row))}
         found: dict[str, dict[Row, int]] = {}
-        coded = dig(self.model, "config.is_encoder_decoder")
-        if not self.has_rows or self.collated.masked_language or coded:
-            return found
-        for row in self.rows:
-            kind, value = slip_of(row) or ("", 0)
+        for row, (kind, value) in slipped.items():
             found.setdefault(kind, {})[row] = value
-        found.pop("", None)
-        return found if sum(map(len, found.values())) >= SLIPPING * len(self.rows) else {}
+        return found if len(slipped) >= SLIPPING * len(rows) else {}
 
     @cached_property
     def roles(self) -> Roles | None:
@@ -213,10 +221,9 @@ class Case:
             return False
         longest = max(len(row.real) for row in self.rows)
         full = [row for row in self.rows if len(row.real) == longest]
-        if len(full) < 0.8 * len(self.rows) or not self.is_chat:
-            return len(full) >= 0.8 * len(self.rows)
-        clean = [row for row in full if self.ends & set(row.real[-2:]) or self.opens(row)]
-        return len(clean) < 0.5 * len(full)
+        whole = [row for row in full if self.ends & set(row.real[-2:]) or self.opens(row)]
+        alike = len(full) >= 0.8 * len(self.rows)
+        return alike and not (self.is_chat and len(whole) >= 0.5 * len(full))
 
     def opens(self, row: Row) -> bool:
         """Si la fila empieza por un marcador de turno o un token especial."""
@@ -229,12 +236,11 @@ class Case:
     def conversations(self) -> list[Dialogue] | None:
         """Los diálogos: los dados o los de una columna `messages`; lo saltado, en `notices`."""
         given, data, self.notices = self.dialogues, self.train_dataset, []
-        if isinstance(given, list | tuple):
-            return read_dialogues(given, self.notices.append) if given else []
         if given is not None:
-            return read_dialogues(given, self.notices.append, DIALOGUES)
-        first = data[0] if data is not None and len(data) else None
-        if not hasattr(first, "keys") or "messages" not in first:
+            limit = None if isinstance(given, list | tuple) else DIALOGUES
+            empty = limit is None and not given
+            return [] if empty else read_dialogues(given, self.notices.append, limit)
+        if data is None or not len(data) or "messages" not in dig(data[0], "keys", list)():
             return None
         whole = hasattr(data, "column_names")
         messages = data["messages"] if whole else [row["messages"] for row in data]
@@ -285,19 +291,15 @@ class Case:
         import numpy as np
         import torch
 
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        states = random.getstate(), np.random.get_state()
         backend = dig(self.tokenizer, "_tokenizer")
-        truncation, padding = dig(backend, "truncation"), dig(backend, "padding")
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
-            if backend is not None:
-                backend.no_truncation()
-                backend.no_padding()
-                if truncation is not None:
-                    backend.enable_truncation(**truncation)
-                if padding is not None:
-                    backend.enable_padding(**padding)
+        before = {name: dig(backend, name) for name in ("truncation", "padding")} if backend else {}
+        with torch.random.fork_rng(devices=[]):
+            try:
+                yield
+            finally:
+                random.setstate(states[0])
+                np.random.set_state(states[1])
+                for name, options in before.items():
+                    on, off = getattr(backend, f"enable_{name}"), getattr(backend, f"no_{name}")
+                    off() if options is None else on(**options)

@@ -4,7 +4,9 @@ De los ids de una fila se vuelve a los mensajes, y de ellos, a la petición que 
 """
 
 import random
+import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +18,8 @@ from course_lib.audit.engine import LACKS, Seen, check, share
 from course_lib.audit.recipe import call_of
 from course_lib.audit.roles import ANY_MARKER, FAMILIES, render_probe
 from course_lib.audit.rows import SEED, Row, as_list, sample_features
-from course_lib.dialogues import normalize, to_pairs
-from course_lib.encoding import BOT, IGNORED, USER, Kind, pair_messages
+from course_lib.dialogues import Pair, normalize, to_pairs
+from course_lib.encoding import IGNORED, Kind, pair_messages
 
 DIALOGUES = 2000  # en los que se busca de dónde sale una fila sin marcadores
 TEMPLATE_SAMPLE = 60  # filas con las que se prueba la petición
@@ -34,22 +36,11 @@ Messages = list[dict[str, str]]
 
 def source_messages(case: Case, row: Row) -> Messages:
     """Los mensajes de una fila: leídos entre sus marcadores o, si no los hay, buscados."""
-    # Con tokens desconocidos, de la fila no se puede leer lo que se dijo.
-    unknown = getattr(case.tokenizer, "unk_token_id", None)
-    gaps = unknown not in (None, case.eos, case.bos) and unknown in row.real
-    if case.roles is not None and not gaps:
-        return between_markers(case, row)
-    # La pareja de los diálogos dados cuyos textos salen en la fila, uno detrás de otro.
-    text, best, size = _compact("".join(case.pieces(row.real))), None, 0
-    for pair, user, reply in _known_pairs(case):
-        at = text.find(user)
-        if at >= 0 and len(user) + len(reply) > size and text.find(reply, at + len(user)) >= 0:
-            best, size = pair, len(user) + len(reply)
-    return pair_messages(best.user, best.reply) if best else []
-
-
-def between_markers(case: Case, row: Row) -> Messages:
-    """Los mensajes que se leen entre los marcadores de la fila."""
+    if case.roles is None:  # los de la pareja dada más larga que salga en la fila
+        text = _compact("".join(case.pieces(row.real)))
+        inside = (pair for pair, said in _known_pairs(case).items() if re.search(said, text))
+        best = max(inside, key=lambda pair: len(pair.user + pair.reply), default=None)
+        return pair_messages(best.user, best.reply) if best else []
     roles = {Kind.USER: "user", Kind.REPLY: "assistant"}
     out = []
     for kind, run in groupby(zip(case.kinds_of(row), row.ids), key=itemgetter(0)):
@@ -59,9 +50,10 @@ def between_markers(case: Case, row: Row) -> Messages:
 
 
 @once
-def _known_pairs(case: Case) -> list[tuple]:
-    known = (case.conversations or [])[:DIALOGUES]
-    return [(pair, _compact(pair.user), _compact(pair.reply)) for pair in to_pairs(known)]
+def _known_pairs(case: Case) -> dict[Pair, re.Pattern]:
+    """Las parejas de los diálogos dados, y cómo se reconocen en un texto."""
+    pairs = to_pairs((case.conversations or [])[:DIALOGUES])
+    return {p: re.compile(f"{_compact(p.user)}.*{_compact(p.reply)}") for p in pairs}
 
 
 def _compact(text: str) -> str:
@@ -88,12 +80,9 @@ class Asked:
     row: Row | None  # la del ejemplo; si no hay, se compara con la plantilla
     real: list[int]  # los ids del ejemplo
     ids: list[int]  # los de la petición
-    fits: bool  # si son el principio del ejemplo
-    only_space: bool  # si no lo son solo por los espacios del final
-    history: list[int]  # los ids con que sigue la charla
-    history_fits: bool = True  # si con ellos lo anterior se monta igual
-    cause: str = ""  # si se sabe, qué falla: «final», «sistema» o «comienzo»
+    fault: str  # qué falla: «espacio», «final», «sistema», «comienzo», «otra» o nada
     learnt: bool = False  # si lo que le falta al final lo escribe el modelo, que lo aprende
+    drift: Sequence[int] = ()  # los ids con que sigue la charla, si lo anterior cambia
 
 
 @once
@@ -109,7 +98,7 @@ def tried_prompts(case: Case) -> list[Asked] | str:
     for row in rows[: 4 * TEMPLATE_SAMPLE]:
         messages = source_messages(case, row)
         last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=0)
-        if last == 0 or messages[last - 1]["role"] != "user":
+        if last == 0 or messages[last - 1]["role"] != "user" or len(tried) == TEMPLATE_SAMPLE:
             continue
         try:
             options = asked_ids(case, messages[:last])
@@ -117,8 +106,6 @@ def tried_prompts(case: Case) -> list[Asked] | str:
             return f"una función prompt que no falle: lanza «{str(error)[:120]}»"
         if asked := _compare(case, row, messages[: last + 1], options):
             tried.append(asked)
-        if len(tried) == TEMPLATE_SAMPLE:
-            break
     lack = "filas en las que reconocer quién habla, o los diálogos de los que salen"
     return tried or _against_template(case) or lack
 
@@ -131,25 +118,23 @@ def _against_template(case: Case) -> list[Asked]:
             render = partial(case.tokenizer.apply_chat_template, messages, return_dict=True)
             want = render(add_generation_prompt=True)["input_ids"]
             options = asked_ids(case, messages)
-            fits = want in options
-            ids = want if fits else options[-1]
-            short = ids == want[: len(ids)]
-            only_space = not (fits or short) and any(_only_space(case, o, want) for o in options)
-            if fits or short or only_space:
-                cause = "final" * (short and not fits)
-                tried.append(Asked(None, want, ids, fits or short, only_space, ids, True, cause))
+            ids = want if want in options else options[-1]
+            spaced = any(_only_space(case, option, want) for option in options)
+            fault = "final" if ids == want[: len(ids)] else "espacio" * spaced
+            if fault:
+                tried.append(Asked(None, want, ids, fault * (ids != want)))
     return tried
 
 
 def asked_ids(case: Case, messages: Messages) -> list[list[int]]:
-    """Los ids de la petición, con un solo comienzo: que haya dos lo dice «doble-bos»."""
-    options = _raw_ids(case, messages)
-    return [ids[1:] if _is_double(case, ids) else ids for ids in options]
+    """Los ids de la petición, con un solo comienzo."""
+    return [_one_start(case, ids) for ids in _raw_ids(case, messages)]
 
 
-def _is_double(case: Case, ids: list[int]) -> bool:
-    """Si unos ids empiezan por dos tokens de comienzo, que no sean también el relleno."""
-    return ids[:2] == [case.bos] * 2 and case.bos not in (None, case.pad)
+def _one_start(case: Case, ids: list[int]) -> list[int]:
+    """Los ids sin comienzos repetidos: que los haya lo dice «doble-bos»."""
+    starts = len(list(takewhile(lambda token: token == case.bos, ids)))
+    return ids[max(0, starts - 1) :]
 
 
 def _raw_ids(case: Case, messages: Messages) -> list[list[int]]:
@@ -164,27 +149,26 @@ def _raw_ids(case: Case, messages: Messages) -> list[list[int]]:
 
 def _compare(case: Case, row: Row, messages: Messages, options: list[list[int]]) -> Asked | None:
     """La petición frente a su ejemplo, o `None` si está cortado antes de la respuesta."""
-    system, real = _system_message(case, row), row.real
+    system, real = _system_message(case, row), _one_start(case, row.real)
     with suppress(Exception):  # un mensaje de sistema también se da al preguntar, si se puede
         options = options + (asked_ids(case, [*system, *messages[:-1]]) if system else [])
     fitting = [ids for ids in options if ids == real[: len(ids)]]
     if not fitting and any(real == ids[: len(real)] for ids in options):
         return None
-    ids = (fitting or options)[0]
-    only_space = not fitting and any(_only_space(case, option, real) for option in options)
-    history, history_fits = _follow(case, messages, ids, real)
-    if system and not history_fits:
-        history, history_fits = _follow(case, [*system, *messages], ids, real)
-    cause, learnt = "", False
+    ids, learnt = (fitting or options)[0], False
+    drift = _drift(case, messages, ids, real)
+    if system and drift:
+        drift = _drift(case, [*system, *messages], ids, real)
     if fitting:
-        between, learnt = _skipped(case, row, row.start + len(ids))
-        cause = "final" if between else ""
+        between, learnt = _skipped(case, row, row.end - len(real) + len(ids))
+        fault = "final" if between else ""
+    elif any(_only_space(case, option, real) for option in options):
+        fault = "espacio"
     elif system and system[0]["content"] not in case.decode(ids):
-        cause = "sistema"
-    elif case.bos == real[0] and ids == real[1 : len(ids) + 1]:
-        cause = "comienzo"
-    fits = bool(fitting)
-    return Asked(row, real, ids, fits, only_space, history, history_fits, cause, learnt)
+        fault = "sistema"
+    else:
+        fault = "comienzo" if case.bos == real[0] and ids == real[1 : len(ids) + 1] else "otra"
+    return Asked(row, real, ids, fault, learnt, drift)
 
 
 def _skipped(case: Case, row: Row, at: int) -> tuple[list[int], bool]:
@@ -214,50 +198,53 @@ def _only_space(case: Case, ids: list[int], real: list[int]) -> bool:
     return False
 
 
-def _follow(case: Case, messages: Messages, alone: list[int], real: list[int]):
-    """Los ids con que sigue la charla, y si lo anterior se monta como en el ejemplo."""
+def _drift(case: Case, messages: Messages, alone: list[int], real: list[int]) -> list[int]:
+    """Los ids con que sigue la charla, si lo anterior no se monta como en el ejemplo."""
     try:
         longer = asked_ids(case, [*messages, FOLLOW_UP])
         fresh = asked_ids(case, [FOLLOW_UP])
     except Exception:  # hay funciones que solo admiten una pregunta
-        return alone, True
+        return []
     core = real
     while core and (core[-1] in case.ends or case.is_blank(core[-1])):
         core = core[:-1]
-    fits = any(
-        ids[: len(core)] == core or ids in fresh or ids[: len(alone)] == alone for ids in longer
-    )
-    return longer[0], fits
+    starts = (core, alone)
+    fits = any(ids in fresh or any(ids[: len(s)] == s for s in starts) for ids in longer)
+    return [] if fits else longer[0]
 
 
 @check("plantilla-distinta", tried_prompts, grave=0.50, aviso=FAILING)
 def another_template(case: Case, tried: list[Asked]):
     """Los ids de la petición no son el principio de los del ejemplo."""
-    short = [t for t in tried if t.fits and t.cause]  # a alguna puede faltarle solo un espacio
-    failed = [t for t in tried if not (t.fits or t.only_space)]
+    short = [t for t in tried if t.fault == "final"]  # a alguna puede faltarle solo un espacio
+    failed = [t for t in tried if t.fault in ("sistema", "comienzo", "otra")]
     failed = short if len(short) >= DRIFTING * len(tried) else failed
-    drifting = [t for t in tried if t.fits and not t.history_fits]
+    drifting = [t for t in tried if t.fault in ("", "final") and t.drift]
     numbers = share("distintas", failed, tried) | {"con_historia": len(drifting)}
     if numbers["proporcion"] >= FAILING:
-        cause = Counter(t.cause for t in failed).most_common(1)[0][0]
-        guilty = [t for t in failed if t.cause == cause]
-        ids, say = guilty[0].ids, ["final" if cause == "final" else "prueba"]
-        words = {"say": say, "cause": cause, "at_most": "aviso" if guilty[0].learnt else None}
+        cause = Counter(t.fault for t in failed).most_common(1)[0][0]
+        guilty = [t for t in failed if t.fault == cause]
+        limit, level = "aviso" if guilty[0].learnt else None, None
     elif len(drifting) >= DRIFTING * len(tried):
-        guilty, ids = drifting, drifting[0].history
-        words = {"say": ["historia"], "severity": "aviso"}
+        guilty, cause, limit, level = drifting, "historia", None, "aviso"
     else:
         return None
-    first = guilty[0]
-    words["diferencia"] = _difference(case, ids, first.real)
-    words["example"] = first.row and case.example(first.row)
-    return Seen(numbers, [t.row.number for t in guilty if t.row], **words)
+    ids = guilty[0].drift if cause == "historia" else guilty[0].ids
+    return Seen(
+        numbers,
+        [t.row for t in guilty if t.row],
+        say=[cause if cause in ("final", "historia") else "prueba"],
+        severity=level,
+        at_most=limit,
+        cause=cause,
+        diferencia=_difference(case, ids, guilty[0].real),
+    )
 
 
 @check("espacio-final", tried_prompts, severity="aviso")
 def trailing_space(case: Case, tried: list[Asked]):
     """La petición acaba en un espacio que estropea su tokenización."""
-    failed = [t for t in tried if t.only_space]
+    failed = [t for t in tried if t.fault == "espacio"]
     if len(failed) < FAILING * len(tried) or not failed:
         return None
     ids, real = failed[0].ids, failed[0].real
@@ -278,39 +265,33 @@ def broken_markers(case: Case, tokenizer):
     markers |= set(ANY_MARKER.findall(probe))
     pieces = {m: case.pieces(tokenizer.encode(m, add_special_tokens=False)) for m in markers}
     split = [m for m in sorted(markers) if len(pieces[m]) > 1 and m.upper() not in BORN_BROKEN]
-    broken = {m: pieces[m] for m in split}
-    if not broken:
+    if not split:
         return None
-    shown = [f"{m} en {len(parts)}: {' '.join(map(repr, parts))}" for m, parts in broken.items()]
-    return Seen(
-        {"piezas": {marker: len(parts) for marker, parts in broken.items()}},
-        example=case.example(case.rows[0]) if case.has_rows else None,
-        partidos="; ".join(shown),
-    )
+    shown = [f"{m} en {len(pieces[m])}: {' '.join(map(repr, pieces[m]))}" for m in split]
+    return Seen({"piezas": {m: len(pieces[m]) for m in split}}, partidos="; ".join(shown))
 
 
 @check("doble-bos", "tokenizer", "bos", "rows_or_call", aviso=0.01)
 def double_bos(case: Case, _, bos: int, __):
     """Dos tokens de comienzo seguidos, o uno suelto en medio."""
     rows = case.rows if case.has_rows else []
-    double = [row for row in rows if row.real[:2] == [bos, bos]]
-    stray = [] if double else [row for row in rows if stray_bos(case, row)]
-    if found := double or stray:
-        at = 0 if double else stray_bos(case, found[0])
-        start = case.decode(found[0].real[max(0, at - 3) : at + 4])
+    double = {row: 0 for row in rows if row.real[:2] == [bos, bos]}
+    if found := double or {row: at for row in rows if (at := stray_bos(case, row))}:
+        row, at = next(iter(found.items()))
+        start = case.decode(row.real[max(0, at - 3) : at + 4])
         cause = "" if double else "medio"
-        return Seen(share("dobles", found, rows), found, cause=cause, comienzo=start)
-    call, options = call_of(case), []
+        return Seen(share("dobles", [*found], rows), found, cause=cause, comienzo=start)
+    call = call_of(case)
     asked = [] if isinstance(call, str) else call[0]
     asked = [list(dropwhile(lambda token: token == case.pad, ids)) for ids in asked]
-    with suppress(Exception):  # la función es de quien llama
-        options = _raw_ids(case, [FOLLOW_UP]) if case.prompt else []
-    asked = [ids for ids in asked if _is_double(case, ids)]
-    asked += options if all(_is_double(case, ids) for ids in options) else []
-    if not asked:
+    with suppress(Exception):  # la función es de quien llama; si da texto, quizá no se repita
+        asked += [min(_raw_ids(case, [FOLLOW_UP]), key=len)] if case.prompt else []
+    # Con el relleno igual que el comienzo, una racha más larga es relleno.
+    twice = [ids for ids in asked if ids[:2] == [bos] * 2 and [bos, case.pad] != [*ids[2:3], bos]]
+    if not twice:
         return None
-    start = case.decode(asked[0][:5])
-    return Seen({"dobles": len(asked)}, cause="peticion", severity="aviso", comienzo=start)
+    start = case.decode(twice[0][:5])
+    return Seen({"dobles": len(twice)}, cause="peticion", severity="aviso", comienzo=start)
 
 
 def stray_bos(case: Case, row: Row) -> int | None:
@@ -343,9 +324,6 @@ def _marked_texts(case: Case) -> list[str]:
         return ["".join("".join(case.pieces(row.real)).split()) for row in case.rows[:200]]
     found = [] if case.train_dataset is None else sample_features(case.train_dataset, limit=200)
     texts = ["".join(str(row[name]) for name in TEXTS if name in row) for _, row in found]
-    texts = [text for text in texts if text]
-    if not texts and case.conversations and not case.tokenizer.chat_template:
-        texts = [f"{USER} {BOT}"]  # sin plantilla propia, los del curso
-    with suppress(Exception):
+    with suppress(Exception):  # la función es de quien llama
         texts += [case.decode(asked_ids(case, [FOLLOW_UP])[0])] if case.prompt else []
-    return texts
+    return [text for text in texts if text]

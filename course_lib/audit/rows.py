@@ -121,9 +121,9 @@ def slip_of(row: Row) -> tuple[str, int] | None:
     return ("valor", values.pop()) if len(values) == 1 else ("ajenas", len(wrong)) if many else None
 
 
-def ids_of(feature: dict) -> list[int]:
+def ids_of(feature: Any) -> list[int]:
     """Los ids de una fila de los datos; si no los trae, ninguno."""
-    return (as_list(feature["input_ids"]) if "input_ids" in feature else None) or []
+    return as_list(feature.get("input_ids")) or []
 
 
 def as_list(value: Any) -> Any:
@@ -146,11 +146,12 @@ def plain_rows(data: Any) -> Any:
     if not hasattr(first, "keys") and not isinstance(first, str):
         pairs = [row if isinstance(row, tuple) else (row,) for row in data]
         return [dict(zip(("input_ids", "labels"), map(as_list, pair))) for pair in pairs]
-    ids = as_list(first["input_ids"]) if "input_ids" in first else None
+    ids = [] if isinstance(first, str) else ids_of(first)
     if not ids or not isinstance(ids[0], list):
         return data
-    batches = [{k: as_list(v) for k, v in batch.items() if k in MODEL_COLUMNS} for batch in data]
-    return [{k: v[i] for k, v in b.items()} for b in batches for i in range(len(b["input_ids"]))]
+    names = [name for name in MODEL_COLUMNS if name in first]
+    return [dict(zip(names, row)) for batch in data
+            for row in zip(*(as_list(batch[name]) for name in names))]  # fmt: skip
 
 
 def dig(holder: Any, path: str, default: Any = None) -> Any:
@@ -167,7 +168,6 @@ class Collated:
     rows: list[Row]  # los documentos, en orden
     sampled: int  # cuántas filas de los datos se miraron
     total: int  # y cuántas hay
-    masked_language: bool  # si el collator enmascara tokens al azar
     joined: int = 0  # lotes en los que el collator juntó varios documentos
     bounded: int = 0  # cuántos de ellos llevan sus fronteras
     block_mask: bool = False  # si la máscara de atención separa documentos
@@ -206,13 +206,10 @@ def collate_sample(
         columns: las que se dan al *collator*; si no se dicen, todas.
     """
     features = sample_features(dataset, limit)
+    features = [(i, _with_labels(feature)) for i, feature in features if ids_of(feature)]
     if not features:
-        return "los datos de entrenamiento están vacíos"
-    trl = collator is None or type(collator).__module__.startswith("trl.")
-    features = [(i, _with_masks(f) if trl else f) for i, f in features if ids_of(f)]
-    if not features:
-        return "filas con input_ids: las que hay son aún texto; tokenízalas o da el Trainer"
-    out = Collated([], len(features), len(dataset), bool(getattr(collator, "mlm", False)))
+        return "filas con input_ids: no las hay, o son aún texto; tokenízalas o da el Trainer"
+    out = Collated([], len(features), len(dataset))
     for at in range(0, len(features), BATCH):
         group = features[at : at + BATCH]
         batch = _call(collator, [feature for _, feature in group], columns)
@@ -232,7 +229,7 @@ def collate_sample(
     return out
 
 
-def _with_masks(feature: dict) -> dict:
+def _with_labels(feature: dict) -> dict:
     """La fila, con las etiquetas que TRL saca de sus máscaras si no las trae."""
     masks = [as_list(feature[key]) for key in MASKS if feature.get(key) is not None]
     if not masks or feature.get("labels") is not None:
@@ -243,7 +240,7 @@ def _with_masks(feature: dict) -> dict:
 
 def trainer_columns(args, model, trainer) -> set[str] | None:
     """Las columnas que `Trainer` dejaría pasar, o `None` si las deja todas."""
-    if args is None or model is None or not getattr(args, "remove_unused_columns", False):
+    if model is None or not getattr(args, "remove_unused_columns", False):
         return None
     if trainer is not None:
         twin = copy.copy(trainer)  # así lo que anote no queda en el de quien llama

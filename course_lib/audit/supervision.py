@@ -1,13 +1,14 @@
 """Las filas: qué cuenta la pérdida en ellas, cuáles se cortaron y si unos ejemplos ven a otros."""
 
 from collections import Counter
-from itertools import pairwise, takewhile
+from itertools import groupby, pairwise, takewhile
 
 from course_lib.audit.case import Case, once
 from course_lib.audit.engine import Seen, check, share
-from course_lib.audit.prompts import between_markers, stray_bos
+from course_lib.audit.prompts import source_messages, stray_bos
+from course_lib.audit.recipe import call_of
 from course_lib.audit.roles import Roles, render_probe
-from course_lib.audit.rows import Row, dig
+from course_lib.audit.rows import Row, dig, mask_fault
 from course_lib.dialogues import normalize
 from course_lib.encoding import IGNORED, Kind
 
@@ -20,6 +21,32 @@ PACKED = 0.10  # de las filas, para decir que se empaquetó
 LIMITS = ("args.max_length", "args.max_seq_length", "tokenizer.model_max_length",
           "model.config.max_position_embeddings")  # fmt: skip
 WRAPPED = "filas que no estén empaquetadas en trozos iguales"
+
+
+@check("descuadre", "rows_or_call", grave=0.20, aviso=0.01)
+def misaligned(case: Case, _):
+    """Etiquetas que no son el token de su sitio, o una máscara que no es la del relleno."""
+    if case.slips:
+        kind = max(case.slips, key=lambda name: len(case.slips[name]))
+        rows = case.slips[kind]
+        value = Counter(rows.values()).most_common(1)[0][0]
+        say = ["malas_filas", kind, kind == "valor" and value == case.pad and "mismo"]
+        # Sin saber qué modelo es, podría ser uno con codificador, con sus etiquetas aparte.
+        limit = "aviso" if case.model is None and kind in ("ajenas", "largos") else None
+        numbers = share("malas", [*rows], case.rows) | {"valor": value}
+        return Seen(numbers, rows, say, cause=kind, at_most=limit)
+    call, asked = call_of(case), []
+    if not isinstance(call, str) and call[1] is not None:
+        asked = [(i, ids, mask) for i, (ids, mask) in enumerate(zip(*call[:2]))]
+    trained = case.has_rows and not case.collated.block_mask
+    for group in ([(row, row.ids, row.mask) for row in case.rows] if trained else [], asked):
+        faults = {who: mask_fault(ids, mask, case.pad, case.marks) for who, ids, mask in group}
+        for kind in ("tapa", "fines", "relleno"):
+            if guilty := [who for who, fault in faults.items() if fault == kind]:
+                limit = None if kind == "tapa" or group is asked else "aviso"
+                numbers = share("malas", guilty, group)
+                return Seen(numbers, guilty, ["malas_filas", kind], cause=kind, at_most=limit)
+    return None
 
 
 @once
@@ -72,86 +99,72 @@ def no_end(case: Case, rows: list[Row], ends: set[int]):
     whole = [row for row in rows if row.supervised and row not in cut]
     if not whole:
         return "filas enteras, sin cortar y con algo que cuente"
-    left_open = [row for row in whole if not _closes(case, row)]
-    stops, told = case.stops
-    if not left_open and case.is_chat and case.tokenizer is not None:
-        ends_in = {row: _end_at(case, row, row.supervised[-1]) for row in whole}
-        deaf = [row for row, token in ends_in.items() if token is not None and token not in stops]
-        if not deaf:
-            return None
-        words = {"texto": case.text_of(ends_in[deaf[0]]), "severity": None if told else "nota"}
-        words["paran"] = ", ".join(repr(case.text_of(token)) for token in sorted(stops - {None}))
-        return Seen(share("sin_fin", deaf, whole), deaf, cause="otro", **words)
-    if not left_open:
+    if left_open := [row for row in whole if not _closes(case, row)]:
+        first, last = left_open[0], left_open[0].supervised[-1]
+        return Seen(
+            share("sin_fin", left_open, whole),
+            left_open,
+            say=["prueba", not case.is_chat and "seguido"],
+            at_most=None if case.is_chat else "nota",
+            ultimo=case.decode(first.ids[max(0, last - 3) : last + 1]),
+        )
+    if not case.is_chat or case.tokenizer is None:
         return None
-    first = left_open[0]
-    return Seen(
-        share("sin_fin", left_open, whole),
-        left_open,
-        say=["prueba", not case.is_chat and "seguido"],
-        at_most=None if case.is_chat else "nota",
-        ultimo=case.decode(first.ids[max(0, first.supervised[-1] - 3) :][:4]),
-    )
+    stops, told = case.stops
+    last_ones = {row: _end_at(case, row, row.supervised[-1]) for row in whole}
+    deaf = [row for row, token in last_ones.items() if token not in stops | {None}]
+    if not deaf:
+        return None
+    words = {"texto": case.text_of(last_ones[deaf[0]]), "severity": None if told else "nota"}
+    words["paran"] = ", ".join(repr(case.text_of(token)) for token in sorted(stops - {None}))
+    return Seen(share("sin_fin", deaf, whole), deaf, cause="otro", **words)
 
 
 @check("usuario-supervisado", "labelled", "roles", aviso=0.50)
 def supervised_user(case: Case, rows: list[Row], roles: Roles):
     """El texto del usuario cuenta en la pérdida."""
-    spots: dict[Row, list[int]] = {}
+    turns: dict[Row, list[list[bool]]] = {}  # qué tokens cuentan de cada turno del usuario
     for row in rows:
         kinds = case.kinds_of(row)
-        said = [i for i, kind in enumerate(kinds) if kind == Kind.USER]
-        if said and Kind.REPLY in kinds[said[0] :]:  # si no, no se sabe dónde acaba el usuario
-            spots[row] = said
-    if not spots:
+        runs = [[*run] for kind, run in groupby(range(len(kinds)), kinds.__getitem__)
+                if kind == Kind.USER]  # fmt: skip
+        if runs and Kind.REPLY in kinds[runs[0][0] :]:  # si no, no se sabe dónde acaba el usuario
+            turns[row] = [[row.labels[i] != IGNORED for i in run] for run in runs]
+    if not turns:
         return "texto de usuario en las filas"
-    counts = {row: sum(row.labels[i] != IGNORED for i in said) for row, said in spots.items()}
-    guilty = [row for row, said in spots.items() if _counts_a_turn(row, said)]
-    tokens = sum(map(len, spots.values()))
+    guilty = [row for row, said in turns.items()
+              if any(sum(turn) >= USER_TOKENS * len(turn) for turn in said)]  # fmt: skip
+    counted = [counts for said in turns.values() for turn in said for counts in turn]
     return Seen(
-        share("supervisadas", guilty, spots)
-        | {"tokens_de_usuario": tokens, "tokens_contados": sum(counts.values())},
+        share("supervisadas", guilty, turns)
+        | {"tokens_de_usuario": len(counted), "tokens_contados": sum(counted)},
         guilty,
         at_most="nota" if roles.name == "preguntas" else None,  # un cuestionario no es una charla
     )
 
 
-def _counts_a_turn(row: Row, said: list[int]) -> bool:
-    """Si la pérdida cuenta algún turno entero, o casi, de los del usuario."""
-    runs: dict[int, list[int]] = {}
-    for order, i in enumerate(said):
-        runs.setdefault(i - order, []).append(i)
-    shares = (sum(row.labels[i] != IGNORED for i in run) / len(run) for run in runs.values())
-    return any(share >= USER_TOKENS for share in shares)
-
-
-def labelled_or_lost(case: Case) -> list[Row] | str:
-    """Las filas con etiquetas; ninguna si TRL las descartó todas o no llegaría a hacerlas."""
-    data = case.train_dataset
-    return [] if case.refused or (data is not None and not len(data)) else case.labelled
-
-
-@check("nada-supervisado", labelled_or_lost, grave=0.50, aviso=0.01)
-def nothing_supervised(case: Case, rows: list[Row]):
+@check("nada-supervisado", grave=0.50, aviso=0.01)
+def nothing_supervised(case: Case):
     """Filas en las que la pérdida no cuenta nada, sin que el corte lo explique."""
-    if not rows:
-        why = "plantilla" if case.refused else "sin_filas"
-        return Seen({}, cause=why, severity="grave", error=case.refused[:200])
+    if case.refused:
+        return Seen({}, cause="plantilla", severity="grave", error=case.refused[:200])
+    if case.train_dataset is not None and not len(case.train_dataset):
+        return Seen({}, cause="sin_filas", severity="grave")
+    if isinstance(rows := case.labelled, str):
+        return rows
     cut = cut_rows(case) if case.ends else ()
     empty = [row for row in rows if row not in cut and set(row.labels) <= {IGNORED}]
-    blank = [row for row in rows if row.supervised and _said(case, row).lower() in HOLLOW]
+    blank: dict[Row, str] = {}  # lo que cuenta, sin los fines ni los espacios de los extremos
+    for row in rows:
+        said = case.pieces([row.ids[i] for i in row.supervised if row.ids[i] not in case.marks])
+        if row.supervised and "".join(said).strip().lower() in HOLLOW:
+            blank[row] = "".join(said).strip()
     if len(blank) > len(empty) and case.is_chat and not case.wrapped:
-        limit = None if "" in [_said(case, row) for row in blank] else "nota"
+        limit = None if "" in blank.values() else "nota"
         return Seen(share("vacias", blank, rows), blank, cause="sin_texto", at_most=limit)
     start = case.decode(empty[0].real[:16]) if empty and case.tokenizer is not None else ""
     said = ["prueba", start and "comienzo"]
     return Seen(share("vacias", empty, rows), empty, say=said, comienzo=start)
-
-
-def _said(case: Case, row: Row) -> str:
-    """Lo que cuenta, sin los fines ni los espacios de los extremos."""
-    ids = (row.ids[i] for i in row.supervised)
-    return "".join(case.pieces([i for i in ids if i not in case.marks])).strip()
 
 
 @check("respuesta-cortada", "rows", "ends", grave=0.20, aviso=0.01, nota=0)
@@ -159,35 +172,32 @@ def truncated(case: Case, rows: list[Row], ends: set[int]):
     """Respuestas cortadas por el tope de longitud."""
     if case.wrapped:  # trozos de un texto seguido: no hay respuesta que cortar
         return WRAPPED if case.is_chat else None
-    cut = cut_rows(case)
-    headless = [] if cut else headless_rows(case)
-    if headless:
-        numbers = share("cortadas", headless, rows) | {"tope": _cap(case)}
-        return Seen(numbers, headless, cause="comienzo", severity="nota")
+    full, cut, roles = full_rows(case), cut_rows(case), dig(case.roles, "name")
+    numbers = {"tope": len(full[0].real) if full else 0}
+    if not cut and roles == "plantilla":  # que no empiezan como empieza siempre la plantilla
+        usual = case.tokenizer.encode(render_probe(case.tokenizer), add_special_tokens=False)[0]
+        headless = [row for row in full if row.real[0] != usual and not case.opens(row)]
+        numbers |= share("cortadas", headless, rows)
+        return Seen(numbers, headless, cause="comienzo", at_most="nota")
     lost = sum(map(_is_mute, cut))
     if not case.is_chat and lost < len(cut):
         return None
-    numbers = share("cortadas", cut, rows) | {"tope": _cap(case), "sin_respuesta": lost}
+    numbers |= share("cortadas", cut, rows) | {"sin_respuesta": lost}
     return Seen(numbers, cut, say=["prueba", lost and "enteras"])
+
+
+@once
+def full_rows(case: Case) -> list[Row]:
+    """Las filas que llegan al tope de longitud."""
+    limit = _cap(case)
+    return [row for row in case.rows if limit is not None and len(row.real) >= limit]
 
 
 @once
 def cut_rows(case: Case) -> list[Row]:
     """Las filas que llegan al tope y a las que les falta el fin, o todo lo que enseñar."""
-    limit = _cap(case)
-    full = [row for row in case.rows if limit is not None and len(row.real) >= limit]
-    return [row for row in full if not _closed(case, row, row.end - 1) or _is_mute(row)]
-
-
-@once
-def headless_rows(case: Case) -> list[Row]:
-    """Las filas que llegan al tope y no empiezan como empieza siempre la plantilla."""
-    limit, text = _cap(case), render_probe(case.tokenizer)
-    if limit is None or text is None or dig(case.roles, "name") != "plantilla":
-        return []
-    first = case.tokenizer.encode(text, add_special_tokens=False)[0]
-    full = [row for row in case.rows if len(row.real) >= limit]
-    return [row for row in full if row.real[0] != first and not case.opens(row)]
+    last = {row: _end_at(case, row, row.end - 1) for row in full_rows(case)}
+    return [row for row, end in last.items() if end is None or _is_mute(row)]
 
 
 def _is_mute(row: Row) -> bool:
@@ -195,7 +205,6 @@ def _is_mute(row: Row) -> bool:
     return row.labels is not None and not row.supervised
 
 
-@once
 def _cap(case: Case) -> int | None:
     """El tope de longitud en tokens que parece haberse aplicado, o `None` si no se ve ninguno."""
     lengths = Counter(len(row.real) for row in case.rows)
@@ -209,7 +218,7 @@ def _cap(case: Case) -> int | None:
         return longest
     near = [lengths[longest - back] for back in range(1, 6)]
     pile = lengths[longest] >= max(PILE, 3 * sum(near) / len(near))
-    below = [_closed(case, r, r.end - 1) for r in case.rows if len(r.real) < longest]
+    below = [_end_at(case, r, r.end - 1) is not None for r in case.rows if len(r.real) < longest]
     return longest if pile and sum(below) > 0.5 * len(below) else None
 
 
@@ -230,16 +239,11 @@ def _closes(case: Case, row: Row) -> bool:
         rest = [row.ids[i] for i in _visible(case, row) if i > last]
         if rest and rest[0] in case.ends:
             return True
-    return _closed(case, row, last)
-
-
-def _closed(case: Case, row: Row, last: int) -> bool:
-    """Si hay un token de fin en esa posición, o antes y con dos espacios en medio como mucho."""
     return _end_at(case, row, last) is not None
 
 
 def _end_at(case: Case, row: Row, last: int) -> int | None:
-    """Ese token de fin."""
+    """El token de fin que hay ahí, o antes y con dos espacios en medio como mucho."""
     tokens = row.ids[max(row.start + 1, last - 2) : last + 1]
     visible = [token for token in tokens if not case.is_blank(token)]
     return visible[-1] if visible and visible[-1] in case.ends else None
@@ -264,33 +268,39 @@ def packing(case: Case, rows: list[Row]):
         return Seen(numbers, rows[:8], say=["lotes"], severity="grave")
     if not case.ends:
         return "el tokenizador, para ver dónde acaba cada documento"
-    borders, said = _borders(case), ["prueba", "frontera"]
-    starts: dict[Row, list[int]] = {}  # dónde empieza cada documento de una fila, menos el primero
-    for row in rows:
-        real = row.real
-        while len(real) > 1 and (real[-1] in borders or case.is_blank(real[-1])):
-            real.pop()
-        opening = len(list(takewhile(lambda token: token in borders, real)))
-        inside = range(max(1, opening), len(real) - 1)
-        stray = stray_bos(case, row)  # uno suelto ante la respuesta no separa documentos
-        starts[row] = [i + 1 for i in inside if real[i] in borders and i != stray]
-    packed = [row for row in rows if starts[row]]
+    borders = _borders(case)
+    seconds = {row: _second_start(case, row, borders) for row in rows}
+    packed = [row for row in rows if seconds[row]]
     if len(packed) >= PACKED * len(rows):
-        at = starts[packed[0]][0]
-        words = {"alrededor": case.decode(packed[0].real[max(0, at - 6) : at + 6])}
+        at = seconds[packed[0]]
+        said, words = (
+            "frontera",
+            {"alrededor": case.decode(packed[0].real[max(0, at - 6) : at + 6])},
+        )
     else:
         unrelated = _unrelated(case) if case.is_chat and case.roles is not None else None
         if not isinstance(unrelated, tuple):
             return unrelated
         packed, mixed = unrelated
-        said, words = ["prueba", "mezcla"], {"mezcladas": mixed}
+        said, words = "mezcla", {"mezcladas": mixed}
     return Seen(
         share("empaquetadas", packed, rows),
         packed,
-        say=[*said, not case.is_chat and "seguido"],
+        say=["prueba", said, not case.is_chat and "seguido"],
         severity="grave" if case.is_chat else "nota",
         **words,
     )
+
+
+def _second_start(case: Case, row: Row, borders: set[int]) -> int | None:
+    """Dónde empieza el segundo documento de una fila, si lleva varios."""
+    end, real = len(row.real), row.real
+    while end > 1 and (real[end - 1] in borders or case.is_blank(real[end - 1])):
+        end -= 1
+    opening = len(list(takewhile(lambda token: token in borders, real[:end])))
+    stray = stray_bos(case, row)  # uno suelto ante la respuesta no separa documentos
+    inside = range(max(1, opening), end - 1)
+    return next((i + 1 for i in inside if real[i] in borders and i != stray), None)
 
 
 def _borders(case: Case) -> set[int]:
@@ -307,33 +317,27 @@ def _borders(case: Case) -> set[int]:
 
 def _unrelated(case: Case) -> tuple[list[Row], int] | str | None:
     """Las filas con varios intercambios, y cuántas mezclan charlas que no tienen que ver."""
-    said = {row: between_markers(case, row) for row in case.rows}
+    said = {row: source_messages(case, row) for row in case.rows}
     several = [row for row in said if sum(m["role"] == "user" for m in said[row]) > 1]
     if len(several) < PACKED * len(case.rows):
         return None
-    whole, mixed = _origin(case, [[normalize(m["content"]) for m in said[row]] for row in several])
-    if mixed > 0.5 * len(several):
-        return several, mixed
-    if whole >= 0.5 * len(several):
+
+    def as_read(text: str) -> str:
+        return case.decode(case.tokenizer.encode(text, add_special_tokens=False))
+
+    whole: list[bool] = []  # si cada fila, de las que se encuentran, es de un solo diálogo
+    for spell in (str, as_read):  # tal cual o, si así no salen, como los deja el tokenizador
+        homes: dict[str, set[int]] = {}  # los diálogos en que se dice cada cosa
+        for i, dialogue in enumerate(case.conversations or []):
+            for turn in dialogue.turns:
+                homes.setdefault(normalize(spell(turn)), set()).add(i)
+        found = [[homes.get(normalize(m["content"]), set()) for m in said[row]] for row in several]
+        whole = [bool(set.intersection(*sets)) for sets in found if all(sets)]
+        if whole:
+            break
+    if whole.count(False) > 0.5 * len(several):
+        return several, whole.count(False)
+    if whole.count(True) >= 0.5 * len(several):
         return None
     # Varias charlas cortas pegadas tienen la forma de una larga: las filas solas no lo dicen.
     return "los diálogos de los que salen las filas, para saber si cada una es de una sola charla"
-
-
-def _origin(case: Case, read: list[list[str]]) -> tuple[int, int]:
-    """Cuántas filas son, enteras, de uno de los diálogos dados, y cuántas mezclan varios."""
-
-    def round_trip(text: str) -> str:
-        return case.decode(case.tokenizer.encode(text, add_special_tokens=False))
-
-    # Si no aparecen tal cual, como los devuelve el tokenizador, que puede cambiar signos y letras.
-    for spelled in (str, round_trip):
-        homes: dict[str, set[int]] = {}
-        for i, dialogue in enumerate(case.conversations or []):
-            for turn in dialogue.turns:
-                homes.setdefault(normalize(spelled(turn)), set()).add(i)
-        found = [[homes.get(text, set()) for text in texts] for texts in read]
-        shared = [bool(set.intersection(*sets)) for sets in found if sets and all(sets)]
-        if shared:
-            return sum(shared), len(shared) - sum(shared)
-    return 0, 0

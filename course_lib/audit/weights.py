@@ -29,10 +29,10 @@ def peft_kinds(case: Case) -> set[str]:
     return {str(getattr(c.peft_type, "value", c.peft_type)) for c in configs.values()}
 
 
-@check("ids-fuera", "model", severity="grave")
-def foreign_ids(case: Case, model):
+@check("ids-fuera", "model", "embeddings", severity="grave")
+def foreign_ids(case: Case, model, embeddings):
     """Ids que no caben en la tabla de *embeddings*, o filas más largas que la de posiciones."""
-    table, (room, learnt) = len(model.get_input_embeddings().weight), positions(model)
+    table, (room, learnt) = len(embeddings.weight), positions(model)
     train = all_ids(case.train_dataset) if case.has_rows else []
     every = [*train, *(pair for pair in _other_ids(case) if len(pair[1]))]
     if not every:
@@ -40,13 +40,16 @@ def foreign_ids(case: Case, model):
     spans = [(number, int(max(ids)), int(min(ids))) for number, ids in every]
     foreign = {number for number, top, bottom in spans if top >= table or bottom < 0}
     long = [number for number, ids in train if len(ids) > room]
+    reached = case.collate([case.train_dataset[i] for i in long[:8]])  # el collator puede cortarlas
+    longest = 0 if isinstance(reached, str) else max(len(row.ids) for row in reached.rows)
     rows = sorted(foreign - {ASKED}) if foreign else long
     top, bottom = max(top for _, top, _ in spans), min(low for *_, low in spans)
     numbers = {"tabla": table, "id_mayor": top, "id_menor": bottom, "filas": len(rows),
-               "mayor": max(len(ids) for _, ids in every)}  # fmt: skip
+               "mayor": longest}  # fmt: skip
     words = {"ultima": table - 1, "ajeno": top if top >= table else bottom, "posiciones": room}
+    level = "grave" if learnt else "nota"  # las rotatorias no tienen tabla que se acabe
     causes = {"vocabulario": foreign and case.tokenizer is not None, "prueba": foreign,
-              "posiciones": long and ("grave" if learnt else "aviso")}  # fmt: skip
+              "posiciones": longest > room and level}  # fmt: skip
     words |= {"rows": rows[:SHOWN], "tokens": len(case.tokenizer or ())}
     return first_cause(numbers, causes, **words)
 
@@ -69,10 +72,10 @@ def _other_ids(case: Case) -> Iterator[tuple[int, list[int]]]:
         yield ASKED, list(ids) if isinstance(ids, list | tuple) else [int(ids)]
 
 
-@check("nuevos-congelados", "model", NEW_TO, "rows", severity="grave")
-def frozen_new_tokens(case: Case, model, _, rows: list[Row]):
+@check("nuevos-congelados", "model", "embeddings", NEW_TO, "rows", severity="grave")
+def frozen_new_tokens(case: Case, model, embeddings, _, rows: list[Row]):
     """Tokens añadidos cuyos *embeddings* no se ajustan."""
-    configs, table = dig(model, "peft_config", {}), model.get_input_embeddings()
+    configs, table = dig(model, "peft_config", {}), embeddings
     if not configs and table.weight.requires_grad:
         return NO_PEFT
     new = {token for row in rows for token in row.real} & _new_ids(case)
@@ -100,7 +103,7 @@ def _new_ids(case: Case) -> set[int]:
     added = {i for i in case.tokenizer.added_tokens_decoder if i >= base}
     shipped = case.tokenizer.init_kwargs.get("added_tokens_decoder")
     fresh = set() if shipped is None else added - {int(i) for i in shipped}
-    weight = case.model.get_input_embeddings().weight.detach().float()
+    weight = case.embeddings.weight.detach().float()
     inside = sorted(i for i in added if i < len(weight))
     if not inside:
         return fresh
