@@ -17,7 +17,7 @@ from course_lib.audit.case import Case, once
 from course_lib.audit.engine import LACKS, Seen, check, share
 from course_lib.audit.recipe import call_of
 from course_lib.audit.roles import ANY_MARKER, FAMILIES, render_probe
-from course_lib.audit.rows import SEED, Row, as_list, sample_features
+from course_lib.audit.rows import SEED, Row, as_list, dig, sample_features
 from course_lib.dialogues import Pair, normalize, to_pairs
 from course_lib.encoding import IGNORED, Kind, pair_messages
 
@@ -36,7 +36,10 @@ Messages = list[dict[str, str]]
 
 def source_messages(case: Case, row: Row) -> Messages:
     """Los mensajes de una fila: leídos entre sus marcadores o, si no los hay, buscados."""
-    if case.roles is None:  # los de la pareja dada más larga que salga en la fila
+    # Con tokens desconocidos, de la fila no se puede leer lo que se dijo.
+    unknown = dig(case.tokenizer, "unk_token_id")
+    gaps = unknown not in (None, case.eos, case.bos) and unknown in row.real
+    if case.roles is None or gaps:  # los de la pareja dada más larga que salga en la fila
         text = _compact("".join(case.pieces(row.real)))
         inside = (pair for pair, said in _known_pairs(case).items() if re.search(said, text))
         best = max(inside, key=lambda pair: len(pair.user + pair.reply), default=None)
