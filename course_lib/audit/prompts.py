@@ -44,6 +44,11 @@ def source_messages(case: Case, row: Row) -> Messages:
         inside = (pair for pair, said in _known_pairs(case).items() if re.search(said, text))
         best = max(inside, key=lambda pair: len(pair.user + pair.reply), default=None)
         return pair_messages(best.user, best.reply) if best else []
+    return between_markers(case, row)
+
+
+def between_markers(case: Case, row: Row) -> Messages:
+    """Los mensajes que se leen entre los marcadores de la fila."""
     roles = {Kind.USER: "user", Kind.REPLY: "assistant"}
     out = []
     for kind, run in groupby(zip(case.kinds_of(row), row.ids), key=itemgetter(0)):

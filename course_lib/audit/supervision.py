@@ -5,7 +5,7 @@ from itertools import groupby, pairwise, takewhile
 
 from course_lib.audit.case import Case, once
 from course_lib.audit.engine import Seen, check, share
-from course_lib.audit.prompts import source_messages, stray_bos
+from course_lib.audit.prompts import between_markers, stray_bos
 from course_lib.audit.recipe import call_of
 from course_lib.audit.roles import Roles, render_probe
 from course_lib.audit.rows import Row, dig, mask_fault
@@ -317,7 +317,7 @@ def _borders(case: Case) -> set[int]:
 
 def _unrelated(case: Case) -> tuple[list[Row], int] | str | None:
     """Las filas con varios intercambios, y cuántas mezclan charlas que no tienen que ver."""
-    said = {row: source_messages(case, row) for row in case.rows}
+    said = {row: between_markers(case, row) for row in case.rows}
     several = [row for row in said if sum(m["role"] == "user" for m in said[row]) > 1]
     if len(several) < PACKED * len(case.rows):
         return None
