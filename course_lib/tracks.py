@@ -184,7 +184,7 @@ def own_track(
     read = read_dialogues(dialogues, report)
     if len({dialogue.turns for dialogue in read}) < 10:
         raise ValueError(
-            f"«{shorten(dialogues)}» no llega a diez diálogos distintos, y hay que repartirlos en "
+            f"«{shorten(dialogues, 4096)}» no llega a diez diálogos distintos, y hay que repartirlos en "
             "tres partes: reúne más."
         )
     train, rest = split_dialogues(read, test_fraction=0.2)
