@@ -184,8 +184,8 @@ def own_track(
     read = read_dialogues(dialogues, report)
     if len({dialogue.turns for dialogue in read}) < 10:
         raise ValueError(
-            f"«{shorten(dialogues, 4096)}» no llega a diez diálogos distintos, y hay que repartirlos en "
-            "tres partes: reúne más."
+            f"«{shorten(dialogues, 4096)}» no llega a diez diálogos distintos, y hay que "
+            "repartirlos en tres partes: reúne más."
         )
     train, rest = split_dialogues(read, test_fraction=0.2)
     validation, test = split_dialogues(rest, test_fraction=0.5)
