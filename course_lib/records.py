@@ -18,7 +18,6 @@ MAX_RECORD = 10_000_000  # bytes de un diálogo
 MAX_LIST = 100_000_000  # bytes de un .json, que se lee entero
 CHUNK = 1 << 20  # los que se leen de una vez de un Parquet
 BATCH = 200  # filas de una tabla que se leen de una vez
-_SPACE = re.compile(r"[ \t\n\r]*")
 _REPEATED = (
     "con un campo repetido en un mismo objeto JSON; el diálogo se queda, con el último valor"
 )
@@ -79,29 +78,35 @@ def _text(path: Path, reader: Callable) -> Records:
             wrong = next((said for sign, said in _STARTS.items() if start.startswith(sign)), None)
             if wrong or b"\0" in start:  # UTF-16 sin su marca: uno de cada dos bytes es cero
                 raise ValueError(f"«{path}» {wrong or _UTF16}.")
-            decoder = _Decoder()
+            decoder = json.JSONDecoder(object_pairs_hook=_object)
             for number, record in reader(file, path, decoder):
-                yield number, record, [_REPEATED] if decoder.repeated else []
-                decoder.repeated = False
+                yield number, record, [_REPEATED] if _repeats(record) else []
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"«{path}» está comprimido y dañado: vuelve a copiarlo.") from error
 
 
-class _Decoder(json.JSONDecoder):
-    """Como el de siempre, y apunta si algún objeto repite un campo."""
-
-    repeated = False
-
-    def __init__(self):
-        super().__init__(object_pairs_hook=self._fields)
-
-    def _fields(self, pairs: list[tuple[str, object]]) -> dict:
-        fields = dict(pairs)
-        self.repeated |= len(fields) < len(pairs)
-        return fields
+class _Repeated(dict):
+    """Un objeto JSON que repetía algún campo: se queda el último valor."""
 
 
-def _lines(file, path: Path, decoder: _Decoder) -> Iterator[tuple[int, object]]:
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else _Repeated(fields)
+
+
+def _repeats(record: object) -> bool:
+    """Si algún objeto de un registro repetía un campo, por hondo que esté."""
+    pending = [record]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, _Repeated):
+            return True
+        pending += value.values() if isinstance(value, dict) else ()
+        pending += value if isinstance(value, list) else ()
+    return False
+
+
+def _lines(file, path: Path, decoder: json.JSONDecoder) -> Iterator[tuple[int, object]]:
     """De un `.jsonl`, uno por línea."""
     number = 0
     while line := file.readline(MAX_RECORD + 1):
@@ -119,7 +124,7 @@ def _lines(file, path: Path, decoder: _Decoder) -> Iterator[tuple[int, object]]:
             yield number, record
 
 
-def _items(file, path: Path, decoder: _Decoder) -> Iterator[tuple[int, object]]:
+def _items(file, path: Path, decoder: json.JSONDecoder) -> Iterator[tuple[int, object]]:
     """De un `.json`, los elementos de su lista: se lee entera, y por eso tiene un tope."""
     data = file.read(MAX_LIST + 1)
     if len(data) > MAX_LIST:
@@ -127,41 +132,21 @@ def _items(file, path: Path, decoder: _Decoder) -> Iterator[tuple[int, object]]:
             f"«{path}» pasa de {MAX_LIST // 1_000_000} MB, demasiado para un .json, que se lee "
             "entero: guárdalo como .jsonl, con un diálogo por línea."
         )
-    text, at, number = "", 0, 0
     try:
-        text = data.decode("utf-8-sig")
-        at = _SPACE.match(text).end()
-        if not text[at:]:
-            return
-        if text[at] != "[":
-            kind = json_type({} if text[at] == "{" else decoder.decode(text))
-            raise TypeError(
-                f"un .json debe ser una lista de diálogos, y es {kind}: enciérralo entre corchetes "
-                "o usa .jsonl, con un diálogo por línea."
-            )
-        at = _SPACE.match(text, at + 1).end()
-        while number or text[at : at + 1] != "]":
-            item, at = decoder.raw_decode(text, at)
-            number += 1
-            yield number, item
-            at = _SPACE.match(text, at).end()
-            if text[at : at + 1] == "]":
-                break
-            if text[at : at + 1] != ",":
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-            at = _SPACE.match(text, at + 1).end()
-        at = _SPACE.match(text, at + 1).end()
-        if text[at:]:
-            raise json.JSONDecodeError("Extra data", text, at)
-    except (ValueError, TypeError, RecursionError) as error:
-        placed = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
-        raise _broken(error, path, 1 if placed else 1 + text.count("\n", 0, at)) from error
+        text = data.decode("utf-8-sig").rstrip()
+        records = decoder.decode(text) if text else []
+    except (ValueError, RecursionError) as error:
+        raise _broken(error, path, 1) from error
+    if not isinstance(records, list):
+        raise ValueError(
+            f"{path}: un .json debe ser una lista de diálogos, y es {json_type(records)}: "
+            "enciérralo entre corchetes o usa .jsonl, con un diálogo por línea."
+        )
+    yield from enumerate(records, 1)
 
 
 def _broken(error: Exception, path: Path, line: int) -> ValueError:
     """Qué le pasa a un texto que empieza en esa línea y no se puede leer, y dónde."""
-    if isinstance(error, TypeError):
-        return ValueError(f"{path}: {error}")
     if isinstance(error, UnicodeDecodeError):
         line += error.object.count(b"\n", 0, error.start)
         problem = ": no está en UTF-8: guarda el archivo como UTF-8."

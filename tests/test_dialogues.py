@@ -454,3 +454,11 @@ def test_the_share_of_distinct_replies_is_exact_with_few_and_close_with_many(mon
     assert describe_dialogues(talks).unique_reply_share == 0.5
     monkeypatch.setattr("course_lib.dialogues.DISTINCT", 1_000)
     assert describe_dialogues(talks).unique_reply_share == pytest.approx(0.5, rel=0.15)
+
+
+def test_a_deep_field_is_read_and_what_it_repeats_is_told(tmp_path):
+    path, deep = tmp_path / "hondo.jsonl", "[" * 700 + '{"b": 1, "b": 2}' + "]" * 700
+    path.write_text(f'{{"dialog": ["Hola.", "¿Qué tal?"], "a": {deep}}}', encoding="utf-8")
+    told = []
+    assert len(read_dialogues(path, told.append)) == 1
+    assert any("campo repetido" in text for text in told)
